@@ -1,0 +1,130 @@
+"""Tables: the first line names the columns, each further line is one time step.
+
+A column `u` is the input `u`; columns `x_0, x_1, …` are the input `x` along its one axis, `W_0_0, W_0_1, …` along two,
+all counted from 0. A file whose first line is all numbers has no names: it can only be given as `--input NAME=FILE`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from ssmc.cli.problems import BadCell, ColumnGap, DamagedData, RaggedTable
+from ssmc.diagnostics import SpecError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Table:
+    """`rows` are the cells as text, without the header; `first_line` is where they start in the file."""
+
+    path: str
+    names: tuple[str, ...] | None
+    rows: tuple[tuple[str, ...], ...]
+    first_line: int
+
+    def column(self, index: int) -> NDArray[np.float64]:
+        """One column as numbers, `(L,)`. Raises SpecError with the first cell that is none."""
+        import numpy as np
+
+        values = []
+        for n, row in enumerate(self.rows):
+            value = _number(row[index])
+            if value is None:
+                text = f"`{row[index]}`" if row[index].strip() else "an empty cell"
+                title = self.names[index] if self.names is not None else str(index)
+                raise SpecError([BadCell(None, self.path, self.first_line + n, title, text)])
+            values.append(value)
+        return np.array(values, dtype=np.float64)
+
+    def everything(self) -> NDArray[np.float64]:
+        """All columns, `(L,)` for one and `(L, columns)` for more."""
+        import numpy as np
+
+        width = len(self.rows[0]) if self.rows else len(self.names or ())
+        columns = [self.column(n) for n in range(width)]
+        return columns[0] if width == 1 else np.stack(columns, axis=-1)
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def read_table(path: str, data: bytes) -> Table:
+    """The table in a file's bytes: UTF-8, separated by commas, semicolons or tabs. Raises SpecError."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SpecError([DamagedData(None, path, "csv", f"byte {error.start} is not UTF-8")]) from error
+    head = text.split("\n", 1)[0]
+    separator = max(",;\t", key=head.count)
+    try:
+        # Blank lines separate nothing here; their numbers still count in messages.
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        lines = [(reader.line_num, tuple(row)) for row in reader if row]
+    except csv.Error as error:
+        raise SpecError([DamagedData(None, path, "csv", str(error))]) from error
+    if not lines:
+        raise SpecError([DamagedData(None, path, "csv", "it is empty")])
+    width = len(lines[0][1])
+    for number, row in lines:
+        if len(row) != width:
+            raise SpecError([RaggedTable(None, path, number, len(row), width)])
+    rows = tuple(row for _, row in lines)
+    if all(_number(cell) is not None for cell in rows[0]):
+        return Table(path, None, rows, 1)
+    return Table(path, tuple(cell.strip() for cell in rows[0]), rows[1:], 2)
+
+
+def arrays_of(table: Table, ranks: Mapping[str, int]) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """The arrays that the columns make, by declared name, and the columns that belong to none.
+
+    `ranks` gives for each name of the spec how many axes it has. Arrays are `(L,)`, or `(L, axes…)`.
+    """
+    import numpy as np
+
+    names = table.names or ()
+    indices: dict[str, dict[tuple[int, ...], int]] = {}
+    unused = []
+    for column, title in enumerate(names):
+        found = _place(title, ranks)
+        if found is None:
+            unused.append(title)
+        else:
+            indices.setdefault(found[0], {})[found[1]] = column
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, places in indices.items():
+        shape = tuple(max(place[n] for place in places) + 1 for n in range(ranks[name]))
+        array = np.empty((len(table.rows), *shape), dtype=np.float64)
+        for place in product(*map(range, shape)):
+            if place not in places:
+                missing = "_".join((name, *map(str, place)))
+                raise SpecError([ColumnGap(None, table.path, name, missing)])
+            array[(slice(None), *place)] = table.column(places[place])
+        arrays[name] = array
+    return arrays, tuple(unused)
+
+
+def _place(title: str, ranks: Mapping[str, int]) -> tuple[str, tuple[int, ...]] | None:
+    """The array a column belongs to and its place in it. A declared name goes before a numbered one."""
+    if ranks.get(title) == 0:
+        return title, ()
+    match = re.fullmatch(r"(.+?)((?:_\d{1,6})+)", title)
+    while match is not None:
+        name, places = match[1], tuple(int(part) for part in match[2].split("_")[1:])
+        if ranks.get(name) == len(places):
+            return name, places
+        # `a_1_0` may be the column 0 of an array `a_1`: move one number from the places to the name.
+        match = re.fullmatch(rf"({re.escape(name)}_\d+)((?:_\d{{1,6}})+)", title)
+    return None

@@ -1,0 +1,419 @@
+"""The arena: makes, types and hash-conses expressions.
+
+Callers have checked what a user may get wrong (kinds, axes, squares) and reported it; here a violation is a
+`CompilerBug`. The only rewrites done on the way are those that are exact for every value, infinities and NaN included:
+folding of constants, x + 0, x * 1, x / 1, x ** 1, --x, where(const, …). `x * 0` is not one of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from ssmc.diagnostics import CompilerBug
+from ssmc.expr import nodes as n
+from ssmc.expr.nodes import Axes, Kind, Node
+from ssmc.expr.ops import OPS, REDUCTIONS, join_kinds
+from ssmc.source import Span
+
+N = TypeVar("N", bound=Node)
+
+_FIXED = {n.BATCH: -4, n.TIME: -3, n.SOURCE: -2, n.LAG: -1}
+
+
+class Arena:
+    """Makes nodes. `axis_order` is the canonical order of the declared axes.
+
+    `spans` remembers the first place of the text an expression came from, `labels` a readable name for it; neither
+    takes part in equality.
+    """
+
+    def __init__(self, axis_order: Sequence[str] = ()) -> None:
+        self._order = {a: i for i, a in enumerate(axis_order)}
+        self._memo: dict[tuple[Any, ...], Node] = {}
+        self.spans: dict[Node, Span] = {}
+        self.labels: dict[Node, str] = {}
+        self.span: Span | None = None  # given to every new node until changed
+
+    # -- axes --------------------------------------------------------------------------------------------------
+
+    def declare_axis(self, axis: str) -> None:
+        self._order.setdefault(n.base_axis(axis), len(self._order))
+
+    def rank(self, axis: str) -> tuple[int, str, int]:
+        base = n.base_axis(axis)
+        return self._order.get(base, _FIXED.get(base, len(self._order))), base, len(axis)
+
+    def sorted_axes(self, axes: Iterable[str]) -> Axes:
+        return tuple(sorted(set(axes), key=self.rank))
+
+    def union(self, parts: Sequence[Axes]) -> Axes:
+        """Axes of an elementwise result: the order of an operand that has them all, else canonical order."""
+        every = set().union(*parts) if parts else set()
+        for p in parts:
+            if len(p) == len(every):
+                return p
+        return self.sorted_axes(every)
+
+    # -- interning ---------------------------------------------------------------------------------------------
+
+    def _intern(self, cls: type[N], axes: Axes, kind: Kind, *data: Any) -> N:
+        # 1, 1.0 and True are equal in Python: the kind keeps them apart
+        key = (cls, axes, kind, *data)
+        found = self._memo.get(key)
+        if found is None:
+            if len(set(axes)) != len(axes):
+                raise CompilerBug(f"an axis stands twice in {axes} of a {cls.__name__}")
+            found = cls(axes, kind, *data)
+            self._memo[key] = found
+            if self.span is not None:
+                self.spans[found] = self.span
+        return found  # type: ignore[return-value]
+
+    # -- leaves ------------------------------------------------------------------------------------------------
+
+    def const(self, value: bool | int | float | complex, kind: Kind | None = None) -> n.Const:
+        if kind is None:
+            kind = "bool" if isinstance(value, bool) else _kind_of(value)
+        value = _coerce(value, kind)
+        # repr keeps -0.0, nan and 1 + 0j apart as dictionary keys
+        key = (n.Const, kind, repr(value))
+        found = self._memo.get(key)
+        if found is None:
+            found = self._memo[key] = n.Const((), kind, value)
+        assert isinstance(found, n.Const)
+        return found
+
+    def input(self, name: str, axes: Axes, kind: Kind) -> n.Input:
+        return self._intern(n.Input, axes, kind, name)
+
+    def param(self, name: str, axes: Axes, kind: Kind) -> n.Param:
+        return self._intern(n.Param, axes, kind, name)
+
+    def time(self) -> n.Time:
+        return self._intern(n.Time, (), "int")
+
+    def size(self, axis: str) -> n.Size:
+        return self._intern(n.Size, (), "int", axis)
+
+    def index(self, axis: str) -> n.Index:
+        return self._intern(n.Index, (axis,), "int")
+
+    def read(self, register: str, axes: Axes, kind: Kind, steps: int = 1) -> n.Read:
+        return self._intern(n.Read, axes, kind, register, steps)
+
+    def table(self, name: str, axes: Axes, kind: Kind) -> n.Table:
+        return self._intern(n.Table, axes, kind, name)
+
+    def draw(self, distribution: str, args: tuple[Node, ...], axes: Axes) -> n.Draw:
+        return self._intern(n.Draw, axes, "real", distribution, args)
+
+    def local(self, name: str, axes: Axes, kind: Kind) -> n.Local:
+        return self._intern(n.Local, axes, kind, name)
+
+    def load(self, buffer: str, axes: Axes, kind: Kind) -> n.Load:
+        return self._intern(n.Load, axes, kind, buffer)
+
+    # -- elementwise -------------------------------------------------------------------------------------------
+
+    def map(self, op: str, *args: Node) -> Node:
+        entry = OPS[op]
+        if len(args) != entry.arity:
+            raise CompilerBug(f"{op} takes {entry.arity} operands, given {len(args)}")
+        kind = entry.rule(*(a.kind for a in args))
+        if kind is None:
+            raise CompilerBug(f"{op} does not take {', '.join(a.kind for a in args)}")
+        simple = self._simplify(op, args, kind)
+        if simple is not None:
+            return simple
+        return self._intern(n.Map, self.union([a.axes for a in args]), kind, op, args)
+
+    def _simplify(self, op: str, args: tuple[Node, ...], kind: Kind) -> Node | None:
+        consts = [a.value if isinstance(a, n.Const) else None for a in args]
+        if all(c is not None for c in consts):
+            folded = _fold(op, consts)
+            if folded is not None:
+                return self.const(folded, kind)
+        match op:
+            case "neg" if isinstance(args[0], n.Map) and args[0].op == "neg" and args[0].args[0].kind == kind:
+                return args[0].args[0]
+            case "add" | "mul":
+                identity = OPS[op].identity
+                for c, other in ((consts[0], args[1]), (consts[1], args[0])):
+                    if _same(c, identity) and other.kind == kind:
+                        return other
+            case "sub" if _same(consts[1], 0) and args[0].kind == kind:
+                return args[0]
+            case "div" | "pow" if _same(consts[1], 1) and args[0].kind == kind:
+                return args[0]
+            case "where":
+                if args[1] is args[2] and set(args[0].axes) <= set(args[1].axes):
+                    return args[1]
+                if consts[0] is not None:
+                    taken = args[1] if consts[0] else args[2]
+                    if taken.kind == kind and set(taken.axes) == set(self.union([a.axes for a in args])):
+                        return taken
+            case "cast_real" | "cast_complex" | "cast_int" if args[0].kind == kind:
+                return args[0]
+            case "real" | "conj" if args[0].kind == kind and kind != "complex":
+                return args[0]
+        return None
+
+    def neg(self, x: Node) -> Node:
+        return self.map("neg", x)
+
+    def add(self, x: Node, y: Node) -> Node:
+        return self.map("add", x, y)
+
+    def sub(self, x: Node, y: Node) -> Node:
+        return self.map("sub", x, y)
+
+    def mul(self, x: Node, y: Node) -> Node:
+        return self.map("mul", x, y)
+
+    def div(self, x: Node, y: Node) -> Node:
+        return self.map("div", x, y)
+
+    def exp(self, x: Node) -> Node:
+        return self.map("exp", x)
+
+    def where(self, c: Node, x: Node, y: Node) -> Node:
+        return self.map("where", c, x, y)
+
+    def product(self, factors: Iterable[Node]) -> Node:
+        result: Node | None = None
+        for f in factors:
+            result = f if result is None else self.mul(result, f)
+        return result if result is not None else self.const(1)
+
+    def total(self, terms: Iterable[Node]) -> Node:
+        result: Node | None = None
+        for t in terms:
+            result = t if result is None else self.add(result, t)
+        return result if result is not None else self.const(0)
+
+    def cast(self, x: Node, kind: Kind) -> Node:
+        """x as an element of `kind`, which is its own or a later one of bool, int, real, complex."""
+        if x.kind == kind:
+            return x
+        if n.KINDS.index(x.kind) > n.KINDS.index(kind):
+            raise CompilerBug(f"cannot narrow {x.kind} to {kind}")
+        return self.map(f"cast_{kind}", x)
+
+    def broadcast(self, x: Node, axes: Axes) -> Node:
+        """x with exactly these axes, a superset of its own: where(index >= 0, x, x) of every missing one."""
+        for a in (a for a in axes if a not in x.axes):
+            always = self.map("ge", self.index(a), self.const(0))
+            x = self._intern(n.Map, self.union([x.axes, (a,)]), x.kind, "where", (always, x, x))
+        return x
+
+    # -- axes operations ---------------------------------------------------------------------------------------
+
+    def reduce(self, op: str, arg: Node, over: Iterable[str]) -> Node:
+        over = tuple(over)
+        if not over:
+            return arg
+        if any(a not in arg.axes for a in over):
+            raise CompilerBug(f"{op} over {over} of a value with axes {arg.axes}")
+        kind = REDUCTIONS[op].rule(arg.kind)
+        if kind is None:
+            raise CompilerBug(f"{op} does not take {arg.kind}")
+        axes = tuple(a for a in arg.axes if a not in over)
+        return self._intern(n.Reduce, axes, kind, op, arg, self.sorted_axes(over))
+
+    def contract(self, x: Node, y: Node, over: Iterable[str]) -> Node:
+        """Sum over `over` of x * y."""
+        return self.reduce("sum", self.mul(x, y), over)
+
+    def cumulative(self, op: str, arg: Node, axis: str, reverse: bool = False) -> Node:
+        kind: Kind = "int" if arg.kind == "bool" else arg.kind
+        return self._intern(n.Cumulative, arg.axes, kind, op, arg, axis, reverse)
+
+    def rename(self, arg: Node, pairs: Mapping[str, str]) -> Node:
+        used = {a: b for a, b in pairs.items() if a in arg.axes and a != b}
+        if not used:
+            return arg
+        if isinstance(arg, n.Index):
+            return self.index(used[arg.axes[0]])
+        axes = tuple(used.get(a, a) for a in arg.axes)
+        return self._intern(n.Rename, axes, arg.kind, arg, tuple(sorted(used.items())))
+
+    def pick(self, arg: Node, axis: str, index: int) -> Node:
+        axes = tuple(a for a in arg.axes if a != axis)
+        return self._intern(n.Pick, axes, arg.kind, arg, axis, index)
+
+    def shift(self, arg: Node, axis: str, steps: int) -> Node:
+        return arg if steps == 0 else self._intern(n.Shift, arg.axes, arg.kind, arg, axis, steps)
+
+    # -- matrices ----------------------------------------------------------------------------------------------
+
+    def solve(self, matrix: Node, rhs: Node, row: str, col: str) -> Node:
+        axes = self.union([rhs.axes, tuple(a for a in matrix.axes if a != col)])
+        return self._intern(n.Solve, axes, _inexact(matrix, rhs), matrix, rhs, row, col)
+
+    def expm(self, matrix: Node, row: str, col: str) -> Node:
+        return self._intern(n.Expm, matrix.axes, _inexact(matrix), matrix, row, col)
+
+    def eye(self, row: str, col: str) -> Node:
+        """The identity matrix over (row, col), real."""
+        same = self.map("eq", self.index(row), self.index(col))
+        return self.where(same, self.const(1.0), self.const(0.0))
+
+    # -- delays ------------------------------------------------------------------------------------------------
+
+    def window(self, register: str, axis: str, axes: Axes, kind: Kind, current: Node | None) -> n.Window:
+        """`axes` are the register's."""
+        return self._intern(n.Window, self.union([axes, (axis,)]), kind, register, axis, current)
+
+    def history(self, register: str, axis: str, current: Node, axes: Axes, kind: Kind) -> n.History:
+        return self._intern(n.History, self.union([axes, (axis,)]), kind, register, axis, current)
+
+    # -- kernel IR ---------------------------------------------------------------------------------------------
+
+    def prefix(self, args: Sequence[Node], earlier: Sequence[Node], later: Sequence[Node], combined: Sequence[Node],
+               identity: Sequence[Node], slot: int) -> n.Prefix:
+        arg = args[slot]
+        kind = join_kinds(arg.kind, combined[slot].kind)
+        return self._intern(n.Prefix, arg.axes, kind, tuple(args), tuple(earlier), tuple(later), tuple(combined),
+                            tuple(identity), slot)
+
+    def lag(self, arg: Node, halo: Node, steps: int) -> n.Lag:
+        axes = self.union([arg.axes, tuple(a for a in halo.axes if a != n.LAG)])
+        return self._intern(n.Lag, axes, join_kinds(arg.kind, halo.kind), arg, halo, steps)
+
+    def fft_conv(self, kernel: Node, arg: Node, over: Axes) -> n.FftConv:
+        axes = tuple(a for a in self.union([arg.axes, kernel.axes]) if a not in over)
+        return self._intern(n.FftConv, axes, _inexact(kernel, arg), kernel, arg, over)
+
+    # -- rebuilding --------------------------------------------------------------------------------------------
+
+    def rebuild(self, node: Node, kids: Sequence[Node]) -> Node:
+        """`node` with other operands, typed anew. A leaf comes back as it is (interned here)."""
+        match node:
+            case n.Map(op=op):
+                return self.map(op, *kids)
+            case n.Reduce(op=op, over=over):
+                return self.reduce(op, kids[0], over)
+            case n.Cumulative(op=op, axis=axis, reverse=reverse):
+                return self.cumulative(op, kids[0], axis, reverse)
+            case n.Rename(pairs=pairs):
+                return self.rename(kids[0], dict(pairs))
+            case n.Pick(axis=axis, index=index):
+                return self.pick(kids[0], axis, index)
+            case n.Shift(axis=axis, steps=steps):
+                return self.shift(kids[0], axis, steps)
+            case n.Solve(row=row, col=col):
+                return self.solve(kids[0], kids[1], row, col)
+            case n.Expm(row=row, col=col):
+                return self.expm(kids[0], row, col)
+            case n.Draw(distribution=distribution, axes=axes):
+                return self.draw(distribution, tuple(kids), axes)
+            case n.Window(register=register, axis=axis, axes=axes, kind=kind):
+                rest = tuple(a for a in axes if a != axis)
+                return self.window(register, axis, rest, kind, kids[0] if kids else None)
+            case n.History(register=register, axis=axis, axes=axes, kind=kind):
+                return self.history(register, axis, kids[0], tuple(a for a in axes if a != axis), kind)
+            case n.Prefix(earlier=earlier, later=later, combined=combined, identity=identity, slot=slot):
+                return self.prefix(kids, earlier, later, combined, identity, slot)
+            case n.Lag(steps=steps):
+                return self.lag(kids[0], kids[1], steps)
+            case n.FftConv(over=over):
+                return self.fft_conv(kids[0], kids[1], over)
+            case n.Const(value=value, kind=kind):
+                return self.const(value, kind)
+            case _:
+                fields = {k: v for k, v in vars(node).items() if k not in ("axes", "kind")}
+                return self._intern(type(node), node.axes, node.kind, *fields.values())
+
+    def substitute(self, roots: Sequence[Node], replace: Callable[[Node], Node | None]) -> list[Node]:
+        """The roots rebuilt bottom-up; `replace` is asked first at every node, None keeps and descends."""
+        done: dict[Node, Node] = {}
+        stack: list[Node] = list(roots)
+        while stack:
+            node = stack[-1]
+            if node in done:
+                stack.pop()
+                continue
+            new = replace(node)
+            if new is not None:
+                done[node] = new
+                stack.pop()
+                continue
+            kids = n.children(node)
+            waiting = [k for k in kids if k not in done]
+            if waiting:
+                stack.extend(reversed(waiting))
+                continue
+            built = self.rebuild(node, [done[k] for k in kids])
+            if node in self.spans:
+                self.spans.setdefault(built, self.spans[node])
+            if node in self.labels:
+                self.labels.setdefault(built, self.labels[node])
+            done[node] = built
+            stack.pop()
+        return [done[r] for r in roots]
+
+
+def _inexact(*parts: Node) -> Kind:
+    return "complex" if any(p.kind == "complex" for p in parts) else "real"
+
+
+def _kind_of(value: int | float | complex) -> Kind:
+    return "int" if isinstance(value, int) else "real" if isinstance(value, float) else "complex"
+
+
+def _coerce(value: Any, kind: Kind) -> bool | int | float | complex:
+    convert: dict[Kind, Callable[[Any], Any]] = {"bool": bool, "int": int, "real": float, "complex": complex}
+    return convert[kind](value)  # type: ignore[no-any-return]
+
+
+def _same(c: Any, identity: Any) -> bool:
+    # an exact identity only: -0.0 is the identity of + for floats, 0.0 is not for -0.0, which no one can observe here
+    return c is not None and identity is not None and not isinstance(c, bool) and c == identity
+
+
+_FOLDS: dict[str, Callable[..., Any]] = {
+    "neg": lambda x: -x,
+    "add": lambda x, y: x + y,
+    "sub": lambda x, y: x - y,
+    "mul": lambda x, y: x * y,
+    "div": lambda x, y: x / y,
+    "lt": lambda x, y: x < y,
+    "le": lambda x, y: x <= y,
+    "gt": lambda x, y: x > y,
+    "ge": lambda x, y: x >= y,
+    "eq": lambda x, y: x == y,
+    "ne": lambda x, y: x != y,
+    "not": lambda x: not x,
+    "and": lambda x, y: x and y,
+    "or": lambda x, y: x or y,
+    "min": min,
+    "max": max,
+    "exp": math.exp,
+    "log": math.log,
+    "sqrt": math.sqrt,
+    "cast_real": float,
+    "cast_complex": complex,
+    "cast_int": int,
+}
+
+
+def _fold(op: str, values: list[Any]) -> Any:
+    """The value of a constant expression, or None where it is left to run time (overflow, domain, huge integers)."""
+    if op == "pow":
+        x, p = values
+        if isinstance(x, int) and isinstance(p, int) and (p < 0 or abs(p) > 64 or abs(x) > 2**16):
+            return float(x) ** p if x != 0 and abs(p) < 64 else None
+        f: Callable[..., Any] | None = lambda x, p: x**p  # noqa: E731
+    else:
+        f = _FOLDS.get(op)
+    if f is None:
+        return None
+    try:
+        result = f(*values)
+    except (ArithmeticError, ValueError, TypeError):
+        return None
+    if isinstance(result, int) and not isinstance(result, bool) and abs(result) > 2**53:
+        return None
+    return result
