@@ -257,5 +257,13 @@ def write_arrays(path: Path, arrays: Mapping[str, torch.Tensor]) -> tuple[str, .
         name: (array.float() if name in narrow else array).resolve_conj().resolve_neg().numpy()
         for name, array in plain.items()
     }
-    write_atomically(path, lambda temporary: np.savez(temporary, **stored))
+
+    def write(temporary: Path) -> None:
+        # Not `np.savez(path, **stored)`: an output may be called `file`.
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name, array in stored.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, array, allow_pickle=False)
+
+    write_atomically(path, write)
     return (f"note: numpy has no bfloat16: {', '.join(narrow)} written as float32",) if narrow else ()

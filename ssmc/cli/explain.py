@@ -1,0 +1,41 @@
+"""`ssmc explain`: how a spec will run, and why."""
+
+from __future__ import annotations
+
+import click
+
+from ssmc.cli.files import Target
+from ssmc.cli.options import json_option, load, size_option, spec_argument
+from ssmc.cli.terminal import print_json
+
+
+@click.command(epilog="Example: ssmc explain mamba.ssm --size D=1536 --size N=16 --length 4096")
+@spec_argument
+@size_option
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Sequences at once.")
+@click.option("--length", type=click.IntRange(min=0), default=2048, show_default=True, help="Time steps.")
+@click.option(
+    "--target", default="cpu", show_default=True, metavar="cpu|cuda:CC|hip:GFX", help="The machine to choose for."
+)
+@click.option("--after", metavar="PASS", help="Print the program as it is after a pass, and nothing else.")
+@json_option
+def explain(
+    where: Target,
+    sizes: tuple[tuple[str, int], ...],
+    batch: int,
+    length: int,
+    target: str,
+    after: str | None,
+    as_json: bool,
+) -> None:
+    """Print the components of a spec, the algebra of each, its legal forms with their costs, and the choice.
+
+    A form that is not legal stands there with the reason. The combine operator of an associative component is printed
+    with its proof.
+    """
+    compiled = load(where)
+    told = compiled.explain(sizes=dict(sizes), batch=batch, length=length, target=target, after=after, json=as_json)
+    if isinstance(told, str):
+        click.echo(told)
+    else:
+        print_json(told)
