@@ -1,0 +1,70 @@
+"""What the plan decides: for each component a form, the chunk length, and what is kept for the backward.
+
+Guaranteed to the lowering: every chosen form is legal for its component.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ssmc.recurrence.nodes import Analysis
+
+FormName = Literal["recurrent", "scan", "chunked", "conv"]
+FORM_NAMES: tuple[FormName, ...] = ("recurrent", "scan", "chunked", "conv")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Closed formulas, as text a person reads and as numbers at the sizes of the request (None without sizes).
+
+    flops and bytes are totals over batch and length; depth is the number of serial steps.
+    """
+
+    flops: str
+    bytes: str
+    depth: str
+    flops_at: float | None = None
+    bytes_at: float | None = None
+    depth_at: float | None = None
+    seconds_at: float | None = None  # the estimate on the machine of the request
+
+
+@dataclass(frozen=True)
+class Form:
+    """One form of one component: legal with a cost, or illegal with a reason."""
+
+    name: FormName
+    legal: bool
+    reason: str
+    cost: Cost | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What one component runs as. `chunk` is in steps; 0 is the whole sequence at once.
+
+    `why` is a sentence; `flips_at` the length from which another form would be chosen (form name, length).
+    """
+
+    component: int
+    form: FormName
+    chunk: int
+    why: str
+    forms: tuple[Form, ...] = ()
+    flips_at: tuple[tuple[FormName, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A choice a component, in the order of `analysis.components`. `saved` says what the backward keeps."""
+
+    analysis: Analysis = field(repr=False)
+    choices: tuple[Choice, ...]
+    saved: str = ""
+    machine: str = ""
+
+    @property
+    def key(self) -> tuple[tuple[str, int], ...]:
+        """What generated code depends on."""
+        return tuple((c.form, c.chunk) for c in self.choices)
