@@ -282,6 +282,13 @@ class Arena:
         axes = self.union([arg.axes, tuple(a for a in halo.axes if a != n.LAG)])
         return self._intern(n.Lag, axes, join_kinds(arg.kind, halo.kind), arg, halo, steps)
 
+    def frames(self, arg: Node, halo: Node, axis: str, skip: int, oldest_first: bool) -> n.Frames:
+        axes = self.union([arg.axes, tuple(a for a in halo.axes if a != n.LAG), (axis,)])
+        return self._intern(n.Frames, axes, join_kinds(arg.kind, halo.kind), arg, halo, axis, skip, oldest_first)
+
+    def tail(self, arg: Node, halo: Node) -> n.Tail:
+        return self._intern(n.Tail, halo.axes, halo.kind, arg, halo)
+
     def fft_conv(self, kernel: Node, arg: Node, over: Axes) -> n.FftConv:
         axes = tuple(a for a in self.union([arg.axes, kernel.axes]) if a not in over)
         return self._intern(n.FftConv, axes, _inexact(kernel, arg), kernel, arg, over)
@@ -318,6 +325,10 @@ class Arena:
                 return self.prefix(kids, earlier, later, combined, identity, slot)
             case n.Lag(steps=steps):
                 return self.lag(kids[0], kids[1], steps)
+            case n.Frames(axis=axis, skip=skip, oldest_first=oldest_first):
+                return self.frames(kids[0], kids[1], axis, skip, oldest_first)
+            case n.Tail():
+                return self.tail(kids[0], kids[1])
             case n.FftConv(over=over):
                 return self.fft_conv(kids[0], kids[1], over)
             case n.Const(value=value, kind=kind):

@@ -2,7 +2,7 @@
 
     Leaf    = Const | Input | Param | Time | Size | Index | Read | Table | Draw | Local | Load
     Inner   = Map | Reduce | Cumulative | Rename | Pick | Shift | Solve | Expm | Window | History
-            | Prefix | Lag | FftConv
+            | Prefix | Lag | Frames | Tail | FftConv
 
 A node is immutable and made only by an `Arena` (see arena.py), which types it and hash-conses it: within one arena two
 equal expressions are one object, so equality is identity and recursion is memoised by the node itself.
@@ -262,6 +262,29 @@ class Lag(Node):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Frames(Node):
+    """A tile's own recent values along the new `axis`, `halo` (axis `lag`, oldest first) supplying those before it.
+
+    Newest first: position j is j + `skip` steps before. With `oldest_first` the last position is `skip` steps before.
+    `halo` holds at least size[axis] - 1 + skip steps.
+    """
+
+    arg: Node
+    halo: Node
+    axis: str
+    skip: int
+    oldest_first: bool
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Tail(Node):
+    """The halo that the next tile sees: the last steps of `halo` (axis `lag`) followed by the tile, as many as before."""
+
+    arg: Node
+    halo: Node
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class FftConv(Node):
     """Causal convolution along `time`: y[t] = sum over s <= t of kernel[t - s] * arg[s]; other axes broadcast.
 
@@ -293,7 +316,7 @@ def children(node: Node) -> tuple[Node, ...]:
             return (current,)
         case Prefix(args=args):
             return args
-        case Lag(arg=arg, halo=halo):
+        case Lag(arg=arg, halo=halo) | Frames(arg=arg, halo=halo) | Tail(arg=arg, halo=halo):
             return (arg, halo)
         case FftConv(kernel=kernel, arg=arg):
             return (kernel, arg)
