@@ -133,9 +133,7 @@ def _excerpt(
     yield (Piece(f"  {'':>{gutter}} | ", "gutter"), Piece(" " * before), Piece(mark * width + said, style))
 
 
-def _block(
-    label: Label, first: int, last: int, gutter: int, mark: str, style: Style
-) -> Iterator[tuple[Piece, ...]]:
+def _block(label: Label, first: int, last: int, gutter: int, mark: str, style: Style) -> Iterator[tuple[Piece, ...]]:
     """A span over several lines: its first and last line, each underlined as far as it is in the span."""
     source = label.span.source
     head = Label(Span(source, label.span.start, source.line_starts[first] - 1))
@@ -171,7 +169,7 @@ def _width(character: str) -> int:
 
 
 def _expand(text: str) -> str:
-    """The text as it is printed: tabs to multiples of four columns, control characters as `·`-free placeholders."""
+    """The text as it is printed: tabs to multiples of four columns, what cannot be printed as a placeholder."""
     if "\t" in text:
         out: list[str] = []
         column = 0

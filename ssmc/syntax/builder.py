@@ -302,9 +302,10 @@ class Builder:
         if isinstance(operand, AxisList):
             raise NotLegal(unused_axes(operand))
         if items and all(isinstance(i, PickItem) for i in items):
+            picked: nodes.Expr = operand
             for item in items:
-                operand = nodes.Pick(operand, item.axis, item.index, span)
-            return operand
+                picked = nodes.Pick(picked, item.axis, item.index, span)
+            return picked
         if items and all(isinstance(i, RenameItem) for i in items):
             return nodes.Renamed(operand, tuple((i.source, i.target) for i in items), span)
         if items and all(isinstance(i, nodes.Identifier) for i in items):

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ssmc.diagnostics import Report
-from ssmc.source import Source, Span
+from ssmc.diagnostics import Problem, Report
+from ssmc.source import Span
 from ssmc.syntax import errors
 
 OPENING = {"LPAR": "RPAR", "LSQB": "RSQB"}
@@ -48,66 +48,89 @@ class Line:
         return self.tokens[0].span.to(self.tokens[-1].span)
 
 
-def split_statements(source: Source, tokens: list[Token], report: Report) -> Iterator[Line]:
+def split_statements(tokens: list[Token], report: Report) -> Iterator[Line]:
     """The statements of a text, reporting brackets that do not match and lines that begin with an operator."""
-    line: list[Token] = []
-    open_brackets: list[Token] = []
-    whole = True
+    splitter = _Splitter(report)
     tokens = [t for t in tokens if t.type != "COMMENT"]
-
-    def unclosed(end: Token | None) -> Line:
-        closing = ")" if open_brackets[-1].type == "LPAR" else "]"
-        report.add(errors.UnclosedBracket(open_brackets[-1].span, open_brackets[-1].text, closing))
-        return Line(tuple(line), end, whole=False)
-
     for i, token in enumerate(tokens):
         if token.type == "NEWLINE":
-            if not line or (not open_brackets and line[-1].type in CONTINUES):
-                continue
-            if open_brackets:
-                if not _begins_statement(line[-1], tokens, i + 1):
-                    continue
-                yield unclosed(token)
-            else:
-                yield Line(tuple(line), token, whole)
+            if not splitter.goes_on() or _begins_statement(splitter.line[-1], tokens, i + 1):
+                yield from splitter.end(token)
+                splitter.spoiled = False
         elif token.type == "SEMICOLON":
-            if open_brackets:
-                report.add(errors.SemicolonInBracket(token.span, open_brackets[-1].span, open_brackets[-1].text))
-                yield Line(tuple(line), token, whole=False)
-            elif line:
-                yield Line(tuple(line), token, whole)
+            yield from splitter.end(token)
         else:
-            if not line and token.type in BINARY:
-                report.add(errors.LineBeginsWithOperator(token.span, token.text))
-                whole = False
-            line.append(token)
-            if token.type in OPENING:
-                open_brackets.append(token)
-            elif token.type in CLOSING:
-                if not open_brackets:
-                    if whole:
-                        report.add(errors.NothingToClose(token.span, token.text))
-                    whole = False
-                elif OPENING[open_brackets[-1].type] != token.type:
-                    opening = open_brackets.pop()
-                    if whole:
-                        report.add(errors.MismatchedBracket(token.span, token.text, opening.span, opening.text))
-                    whole = False
-                else:
-                    open_brackets.pop()
-            continue
-        line, open_brackets, whole = [], [], True
-    if line:
-        yield unclosed(None) if open_brackets else Line(tuple(line), None, whole)
+            splitter.add(token)
+    yield from splitter.end(None)
+
+
+class _Splitter:
+    """The statement being read: its tokens, its open brackets, and whether an error in it was reported."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.spoiled = False  # by a `;` in a bracket: what follows on the same line is no statement
+        self._begin()
+
+    def _begin(self) -> None:
+        self.line: list[Token] = []
+        self.open: list[Token] = []
+        self.whole = not self.spoiled
+
+    def goes_on(self) -> bool:
+        """Whether a newline here does not end the statement."""
+        return bool(self.open) or bool(self.line) and self.line[-1].type in CONTINUES
+
+    def end(self, token: Token | None) -> Iterator[Line]:
+        """The statement that a newline, a `;` or the end of the text ends."""
+        if self.open:
+            opening = self.open[-1]
+            if token is not None and token.type == "SEMICOLON":
+                problem: Problem = errors.SemicolonInBracket(token.span, opening.span, opening.text)
+                self.spoiled = True
+            else:
+                closing = ")" if opening.type == "LPAR" else "]"
+                problem = errors.UnclosedBracket(opening.span, opening.text, closing)
+            self._wrong(problem)
+        if self.line:
+            yield Line(tuple(self.line), token, self.whole)
+        self._begin()
+
+    def add(self, token: Token) -> None:
+        if not self.line and token.type in BINARY:
+            self._wrong(errors.LineBeginsWithOperator(token.span, token.text))
+        self.line.append(token)
+        if token.type in OPENING:
+            self.open.append(token)
+        elif token.type in CLOSING:
+            if not self.open:
+                self._wrong(errors.NothingToClose(token.span, token.text))
+                return
+            opening = self.open.pop()
+            if OPENING[opening.type] != token.type:
+                self._wrong(errors.MismatchedBracket(token.span, token.text, opening.span, opening.text))
+
+    def _wrong(self, problem: Problem) -> None:
+        """Report the first error of a statement; more would only follow from it."""
+        if self.whole:
+            self.report.add(problem)
+        self.whole = False
 
 
 def _begins_statement(before: Token, tokens: list[Token], start: int) -> bool:
-    """Whether a line inside an open bracket can only be a new statement: `input x`, or `h = …` after an operand."""
+    """Whether a line that could continue the one before can only be a new statement.
+
+    `input x` always is; `h = …` is, except after a `,` or a bracket, where it may be an option or a declarator.
+    """
     following = [t for t in tokens[start : start + 3] if t.type != "NEWLINE"]
     if len(following) < 2:
         return False
     first, second = following[:2]
     if first.type in STATEMENT_WORDS and second.type in STATEMENT_WORDS | {"NAME"}:
         return True
-    ends_operand = before.type not in CONTINUES and before.type not in OPENING
-    return ends_operand and first.type == "NAME" and second.type in ("EQUAL", "PRIME")
+    return (
+        before.type not in OPENING
+        and before.type != "COMMA"
+        and first.type == "NAME"
+        and second.type in ("EQUAL", "PRIME")
+    )

@@ -87,7 +87,9 @@ def _problem(token: Token) -> Problem:
     if text in _FOREIGN:
         return errors.ForeignOperator(token.span, text, _FOREIGN[text])
     if token.type == "FOREIGN":
-        return errors.ForeignOperator(token.span, text, f"each name is assigned once: write `name = name {text[:-1]} …`")
+        return errors.ForeignOperator(
+            token.span, text, f"each name is assigned once: write `name = name {text[:-1]} …`"
+        )
     if character in LOOK_ALIKE:
         return errors.LookAlike(token.span, character, name_of(character), LOOK_ALIKE[character])
     if character in "“”″„‟＂":

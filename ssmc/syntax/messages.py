@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ssmc.diagnostics import Label, Problem
 from ssmc.syntax import errors
 from ssmc.syntax.layout import BINARY, Line, Token
 from ssmc.syntax.names import STATEMENTS
 
-_SHOWN = {"RPAR": "`)`", "RSQB": "`]`", "LPAR": "`(`", "LSQB": "`[`", "EQUAL": "`=`", "USING": "`using`", "COMMA": "`,`"}
+_SHOWN = {"RPAR": "`)`", "RSQB": "`]`", "EQUAL": "`=`", "USING": "`using`", "COMMA": "`,`"}
 _CONTROL = {
     "if": "a choice is written `where(condition, a, b)`",
     "else": "a choice is written `where(condition, a, b)`",
@@ -33,22 +35,31 @@ def explain_unexpected(line: Line, token: Token, accepted: frozenset[str]) -> Pr
     before = tokens[place - 1] if place else None
     if (problem := _known_mistake(tokens, place, token, before)) is not None:
         return problem
-    hints: list[str] = []
     related: tuple[Label, ...] = ()
-    wants_operand = accepted >= {"NAME", "NUMBER", "LPAR"}
-    if token.text in STATEMENTS and token.type != "NAME" and before is not None:
-        hints.append(f"`{token.text}` begins a statement: put it on a line of its own, or `;` before it")
-    elif wants_operand and before is not None and before.type in BINARY:
+    if _is_operand(accepted) and before is not None and before.type in BINARY:
         related = (Label(before.span, "needs an operand on its right"),)
-    if token.type == "PLUS" and wants_operand:
-        hints.append("there is no sign `+`: leave it out")
-    if before is not None and before.type in _OPERANDS and token.type in (*_OPERANDS, "LPAR") and not wants_operand:
-        hints.append("a product is written with `*`, a list with `,`")
-    if "RSQB" in accepted and token.type in ("NUMBER", "COMMA"):
-        hints.append("an element is picked by the axis's name: `x[J = 0]`")
-    if token.type == "NUMBER" and "NAME" in accepted and "LPAR" not in accepted:
-        hints.append("an element is picked by the axis's name: `x[J = 0]`")
-    return errors.Unexpected(token.span, _found(token), _expected(accepted), tuple(dict.fromkeys(hints)), related)
+    hints = tuple(_hints(tokens[:place], token, accepted))
+    return errors.Unexpected(token.span, _found(token), _expected(accepted), hints, related)
+
+
+def _hints(done: tuple[Token, ...], token: Token, accepted: frozenset[str]) -> Iterator[str]:
+    """What the user may have meant, after the tokens that were understood."""
+    before = done[-1] if done else None
+    in_options = any(t.type == "USING" for t in done) and any(t.type == "LPAR" for t in done)
+    if token.text in STATEMENTS and token.type != "NAME" and before is not None:
+        yield f"`{token.text}` begins a statement: put it on a line of its own, or `;` before it"
+    elif token.type == "PLUS" and _is_operand(accepted):
+        yield "there is no sign `+`: leave it out"
+    elif "LSQB" in {t.type for t in done} and not _is_operand(accepted) and token.type in ("NUMBER", "COMMA", "RSQB"):
+        yield "an element is picked by the axis's name: `x[J = 0]`; an axis is renamed by `x[K -> J]`"
+    elif in_options and "STAR" not in accepted and token.type in (*_OPERANDS, "RPAR"):
+        yield "options are named: `zoh(step = …)`, `gbt(alpha = …, step = …)`"
+    elif done and done[0].type == "SSM":
+        yield "the name of a spec is one word: `ssm gated_delta`"
+    elif token.type in (*_OPERANDS, "LPAR") and "STAR" in accepted:
+        yield "a product is written with `*`, a list with `,`"
+    elif token.type in _OPERANDS and "COMMA" in accepted:
+        yield "a list is written with `,`"
 
 
 def _known_mistake(tokens: tuple[Token, ...], place: int, token: Token, before: Token | None) -> Problem | None:
@@ -80,29 +91,29 @@ def _found(token: Token) -> str:
     return f"`{token.text}`"
 
 
+def _is_operand(accepted: frozenset[str]) -> bool:
+    """Whether an expression can begin here."""
+    return accepted >= {"NAME", "NUMBER", "LPAR"}
+
+
 def _expected(accepted: frozenset[str]) -> str:
     """The terminals that can stand at a place, as a person would say it."""
     words: list[str] = []
-    if accepted >= {"NAME", "NUMBER", "LPAR"}:
-        words.append("an expression" if "INPUT" in accepted or "DOTTED" in accepted else "a name")
-    elif "AND" in accepted and "NAME" in accepted and "STAR" not in accepted:
-        words.append("a name")
-    elif "NAME" in accepted and "STAR" not in accepted and accepted & {"$END", "EQUAL", "COMMA"}:
-        words.append("a kind")
-    elif "NAME" in accepted and "STAR" not in accepted:
-        words.append("a name")
-    elif "NUMBER" in accepted and "STAR" not in accepted:
+    # Where any word may stand, the parser accepts every keyword by itself: none of them is worth naming.
+    shown = ["EQUAL", "USING", "COMMA", "RPAR", "RSQB"] if "SSM" not in accepted else ["COMMA", "RPAR", "RSQB"]
+    if _is_operand(accepted):
+        words.append("an expression")
+    elif "NUMBER" in accepted:
         words.append("an integer")
-    if accepted & {"STAR", "PLUS"} and not accepted >= {"NAME", "NUMBER", "LPAR"}:
+    elif "SSM" in accepted:
+        words.append("a name")
+    elif "NAME" in accepted:
+        words.append("`reverse`" if "STAR" in accepted else "a kind")
+    if "STAR" in accepted:
         words.append("an operator")
     if "ARROW" in accepted:
         words.append("`->`")
-    shown = ("EQUAL", "USING", "COMMA", "RPAR", "RSQB")
     words.extend(_SHOWN[name] for name in shown if name in accepted)
-    if not words or words == ["an operator"]:
-        words.extend(_SHOWN[name] for name in ("LPAR", "LSQB") if name in accepted)
     if "$END" in accepted:
         words.append("the end of the statement")
-    if not words:
-        return "something else"
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " or " + words[-1]
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " or " + words[-1] if words else "something else"

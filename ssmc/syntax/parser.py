@@ -32,7 +32,7 @@ def parse(source: Source) -> nodes.File:
     damaged = report_lexemes(tokens, report)
     statements: list[Header | nodes.Statement] = []
     lost = False
-    for line in split_statements(source, tokens, report):
+    for line in split_statements(tokens, report):
         if not line.whole or any(id(t) in damaged for t in line.tokens):
             header = _header_of_damaged(line)
             statements.extend(header)
@@ -57,8 +57,8 @@ def _parse_line(line: Line, report: Report) -> tuple[Header | nodes.Statement, .
         report.add(wrong.problem)
         return _header_of_damaged(line)
     except UnexpectedToken as unexpected:
-        accepted = frozenset(unexpected.interactive_parser.accepts()) if unexpected.interactive_parser else frozenset()
-        report.add(explain_unexpected(line, unexpected.token, accepted))  # type: ignore[arg-type]
+        wrong_token: Token = unexpected.token
+        report.add(explain_unexpected(line, wrong_token, _accepted_before(line, wrong_token)))
         return _header_of_damaged(line)
     for statement in statements:
         if isinstance(statement, Header):
@@ -71,6 +71,16 @@ def _parse_line(line: Line, report: Report) -> tuple[Header | nodes.Statement, .
     return statements
 
 
+def _accepted_before(line: Line, wrong: Token) -> frozenset[str]:
+    """The terminals that could have stood in place of a token. (The failed parser has already reduced too far.)"""
+    again = parser().parse_interactive(start="statement")
+    for token in line.tokens:
+        if token is wrong:
+            break
+        again.feed_token(token)  # type: ignore[arg-type]
+    return frozenset(again.accepts())  # type: ignore[no-untyped-call]
+
+
 def _header_of_damaged(line: Line) -> tuple[Header, ...]:
     """The header that a wrong line was meant to be, so that what follows it is not reported as well."""
     first = line.tokens[0]
@@ -79,7 +89,9 @@ def _header_of_damaged(line: Line) -> tuple[Header, ...]:
     return (Header(nodes.Identifier("", first.span), first.span),)
 
 
-def _group(source: Source, statements: list[Header | nodes.Statement], lost: bool, report: Report) -> tuple[nodes.Spec, ...]:
+def _group(
+    source: Source, statements: list[Header | nodes.Statement], lost: bool, report: Report
+) -> tuple[nodes.Spec, ...]:
     specs: list[nodes.Spec] = []
     seen: dict[str, Span] = {}
     header: Header | None = None
