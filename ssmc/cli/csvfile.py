@@ -67,6 +67,9 @@ def read_table(path: str, data: bytes) -> Table:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SpecError([DamagedData(None, path, "csv", f"byte {error.start} is not UTF-8")]) from error
+    control = re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", text)
+    if control is not None:
+        raise SpecError([DamagedData(None, path, "csv", f"it has the control character {ord(control[0]):#04x}")])
     head = text.split("\n", 1)[0]
     separator = max(",;\t", key=head.count)
     try:

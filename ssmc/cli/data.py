@@ -162,9 +162,13 @@ def _single(path: str) -> Any:
 
     _bytes(path, limit=1)
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise SpecError([DamagedData(None, path, "npy", _first_line(error))]) from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise SpecError([DamagedData(None, path, "npy", "it is an archive: name it .npz")])
+    return array
 
 
 def _archive(path: str) -> dict[str, Any]:
@@ -245,7 +249,9 @@ def write_arrays(path: Path, arrays: Mapping[str, torch.Tensor]) -> tuple[str, .
 
         for name, array in plain.items():
             if array.dtype == torch.complex128:
-                raise SpecError([NotStorable(None, str(path), name, "complex128", "an .npz, or run with --dtype float32")])
+                raise SpecError(
+                    [NotStorable(None, str(path), name, "complex128", "an .npz, or run with --dtype float32")]
+                )
         # Two names for one memory (an output that is the state) are an error of the format: each gets its own.
         apart = {name: array.clone() for name, array in plain.items()}
         write_atomically(path, lambda temporary: save_file(apart, temporary))

@@ -1,7 +1,7 @@
 """Sound files: RIFF/WAVE with PCM of 8, 16, 24 or 32 bits, or floats of 32 or 64 bits.
 
-The standard library reads no floats and no extensible headers, which recorders write; the format is short enough to read
-here. Integers become floats in [-1, 1).
+The standard library reads no floats and no extensible headers, which recorders write; the format is short enough to
+read here. Integers become floats in [-1, 1).
 """
 
 from __future__ import annotations

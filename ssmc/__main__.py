@@ -1,0 +1,5 @@
+"""`python -m ssmc` is `ssmc`."""
+
+from ssmc.cli.main import main
+
+main()

@@ -1,0 +1,162 @@
+"""`ssmc doctor`: what is installed, and whether ssmc works here."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from ssmc.cli.options import BACKENDS, available_backends, json_option
+from ssmc.cli.terminal import print_json, table
+
+REQUIRED = ("torch", "numpy", "lark", "sympy", "networkx", "click", "safetensors")
+OPTIONAL = ("triton",)
+COMPILERS = ("g++", "clang++", "nvcc", "hipcc")
+
+# A cascade that touches most of the way: a reset, an affine state and a max-plus one.
+SELF_CHECK = """ssm selfcheck
+axis   N = 3
+input  x[N], a[N], r bool
+state  h[N] = 0, m[N] = -1
+h = where(r, 0, sigmoid(a)*h) + x
+m = max(m - 1, h)
+output y = m
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `ok` is None for what is only told; False makes the command exit 1."""
+
+    topic: str
+    name: str
+    value: str
+    ok: bool | None = None
+
+
+@click.command(epilog="Example: ssmc doctor --json")
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Print versions, compilers, accelerators and the cache directory, and compile and compare a small spec.
+
+    Exit 1 where something that ssmc needs is missing or the self-check fails.
+    """
+    findings = [*_versions(), *_compilers(), *_accelerators(), *_backends(), _cache(), _self_check()]
+    healthy = all(f.ok is not False for f in findings)
+    if as_json:
+        print_json({"ok": healthy, "findings": [asdict(f) for f in findings]})
+    else:
+        mark = {True: "ok", False: "PROBLEM", None: ""}
+        click.echo(table([(f.topic, f.name, f.value, mark[f.ok]) for f in findings], ("", "name", "found", "")))
+    if not healthy:
+        ctx.exit(1)
+
+
+def _versions() -> list[Finding]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    def of(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    found = [
+        Finding("version", "ssmc", of("ssmc") or "not installed"),
+        Finding(
+            "version", "python", f"{platform.python_version()} on {platform.platform()}", sys.version_info >= (3, 10)
+        ),
+    ]
+    found += [Finding("version", name, of(name) or "missing", of(name) is not None) for name in REQUIRED]
+    found += [Finding("version", name, of(name) or "missing (optional)") for name in OPTIONAL]
+    return found
+
+
+def _compilers() -> list[Finding]:
+    return [Finding("compiler", name, _compiler_version(name) or "not found") for name in COMPILERS]
+
+
+def _compiler_version(name: str) -> str | None:
+    path = shutil.which(name)
+    if path is None:
+        return None
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{path} does not run: {error}"
+    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    # nvcc says its release in the fourth line, the others in the first.
+    release = next((line for line in lines if "release" in line), lines[0] if lines else "")
+    return f"{path}: {release.strip()}"
+
+
+def _accelerators() -> list[Finding]:
+    cores = f"{os.cpu_count()} cores, {platform.machine()}"
+    try:
+        import torch
+    except ImportError:
+        return [Finding("device", "cpu", cores)]
+    found = [Finding("device", "cpu", f"{cores}, torch uses {torch.get_num_threads()} threads")]
+    for n in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(n)
+        memory = properties.total_memory / 2**30
+        found.append(
+            Finding("device", f"gpu {n}", f"{properties.name}, {properties.major}.{properties.minor}, {memory:.0f} GiB")
+        )
+    if len(found) == 1:
+        found.append(Finding("device", "gpu", "none that torch can use"))
+    return found
+
+
+def _backends() -> list[Finding]:
+    here = available_backends()
+    return [Finding("backend", name, "installed" if name in here else "not in this installation") for name in BACKENDS]
+
+
+def cache_directory() -> Path:
+    """Where compiled artefacts go: `$SSMC_CACHE`, else the user's cache directory."""
+    given = os.environ.get("SSMC_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(given) if given else Path(base or Path.home() / ".cache") / "ssmc"
+
+
+def _cache() -> Finding:
+    """The nearest directory that exists above the cache's must let us write, and the cache let nobody else."""
+    directory = cache_directory()
+    above = next((p for p in (directory, *directory.parents) if p.exists()), Path("/"))
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        return Finding("cache", str(directory), f"{above} is not writable", False)
+    if directory.exists() and os.name == "posix" and directory.stat().st_mode & 0o022:
+        return Finding("cache", str(directory), "others can write to it: chmod go-w", False)
+    return Finding("cache", str(directory), "writable" if directory.exists() else "will be made when needed", True)
+
+
+def _self_check() -> Finding:
+    """Compile the small spec and compare its forms with the oracle."""
+
+    def run() -> tuple[str, bool]:
+        from ssmc import api
+
+        rows = list(api.compile(SELF_CHECK, name="selfcheck").self_test())
+        missed = sum(not row.ok for row in rows)
+        return f"{len(rows)} comparisons with the oracle, {missed or 'none'} missed", bool(rows) and not missed
+
+    return _guarded("self-check", run)
+
+
+def _guarded(name: str, run: Callable[[], tuple[str, bool]]) -> Finding:
+    # The doctor reports what is broken, whatever it is: this is the one place that takes every exception.
+    try:
+        value, ok = run()
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        return Finding("ssmc", name, f"{type(error).__name__}: {first}", False)
+    return Finding("ssmc", name, value, ok)

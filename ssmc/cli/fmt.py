@@ -1,0 +1,73 @@
+"""`ssmc fmt`: write specs the one way."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import click
+
+from ssmc.cli.files import write_atomically
+from ssmc.cli.terminal import note, plural, show
+from ssmc.diagnostics import Diagnostic, SpecError
+from ssmc.source import Source
+
+
+@click.command(epilog="Example: ssmc fmt --diff examples/*.ssm")
+@click.argument("paths", nargs=-1, required=True, metavar="FILE…")
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 1 where a file would change.")
+@click.option("--diff", "only_diff", is_flag=True, help="Write nothing; print what would change.")
+@click.pass_context
+def fmt(ctx: click.Context, paths: tuple[str, ...], only_check: bool, only_diff: bool) -> None:
+    """Format files in place; `-` formats the standard input to the standard output.
+
+    Comments stay, the meaning stays, and formatting twice changes nothing more. A file with a syntax error is left as
+    it is.
+    """
+    faults: list[Diagnostic] = []
+    changed = []
+    for path in paths:
+        try:
+            source = _read(path)
+            text = _formatted(source)
+        except SpecError as error:
+            faults.extend(error.diagnostics)
+            continue
+        if text != source.text:
+            changed.append(path)
+        if only_diff:
+            click.echo(_diff(source, text), nl=False)
+        elif path == "-" and not only_check:
+            click.echo(text, nl=False)
+        elif only_check:
+            if text != source.text:
+                click.echo(f"would format {source.name}")
+        elif text != source.text:
+            content = text.encode("utf-8")
+            write_atomically(Path(path), lambda temporary, content=content: temporary.write_bytes(content) and None)
+            click.echo(f"formatted {path}")
+    show(faults)
+    if only_check and changed:
+        note(f"{plural(len(changed), 'file')} of {len(paths)} would change")
+    if faults or (only_check and changed):
+        ctx.exit(1)
+
+
+def _read(path: str) -> Source:
+    from ssmc.syntax.reader import read
+
+    if path == "-":
+        return Source("<stdin>", click.get_text_stream("stdin").read())
+    return read(path)
+
+
+def _formatted(source: Source) -> str:
+    from ssmc.syntax.format import format_source
+
+    return format_source(source)
+
+
+def _diff(source: Source, text: str) -> str:
+    before, after = source.text.splitlines(keepends=True), text.splitlines(keepends=True)
+    lines = difflib.unified_diff(before, after, source.name, f"{source.name} (formatted)")
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ no newline at the end\n" for line in lines)
