@@ -1,0 +1,290 @@
+"""Named-axis evaluation: what an expression is worth, given its leaves.
+
+A value is `Named(axes, data)`: one dimension an axis, each at its full size. A leaf's value may carry `batch` and `time`
+axes that the node does not have; they go by name through everything. The same evaluator therefore serves one step, a
+whole sequence at once, and kernel IR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ssmc.diagnostics import CompilerBug
+from ssmc.expr import nodes as n
+from ssmc.expr.arrays import Array, Arrays
+from ssmc.expr.nodes import Axes, Kind, Node, base_axis, children, postorder
+from ssmc.expr.ops import OPS, REDUCTIONS, join_kinds
+
+EXTRA = (n.BATCH, n.TIME)
+
+
+@dataclass(frozen=True)
+class Named:
+    """An array whose dimensions have names: `data.shape[i]` is the size of `axes[i]`."""
+
+    axes: Axes
+    data: Array
+
+
+Leaf = Callable[[Node], Named]
+
+
+def evaluate(roots: Sequence[Node], leaf: Leaf, xp: Arrays, sizes: Mapping[str, int]) -> list[Named]:
+    """The roots' values, each with the axes `batch`, `time` where a leaf brought them in, then exactly the node's.
+
+    `leaf` is asked for every leaf but Const, Size and Index, whose axes may come in any order and of which any may be
+    missing (broadcast). For a Window or History it gives the earlier steps only, along the node's own axis: `current`
+    is put in front of a Window's, behind a History's. `sizes` has the size of every axis, by its own name or by the
+    declared axis it is a copy of.
+    """
+    return Evaluator(roots, xp)(leaf, sizes)
+
+
+class Evaluator:
+    """Evaluates the same roots many times. Nodes in `cut` are asked of `leaf` instead of being computed."""
+
+    def __init__(self, roots: Sequence[Node], xp: Arrays, cut: Mapping[Node, object] | frozenset[Node] = frozenset()):
+        self.xp = xp
+        self.roots = list(roots)
+        self.order = _postorder_above(self.roots, cut)
+        self._cut = cut
+        self._moves: dict[tuple[Axes, Axes], tuple[tuple[int, ...], tuple[int | None, ...]]] = {}
+        self._consts: dict[Node, Named] = {}
+
+    def __call__(self, leaf: Leaf, sizes: Mapping[str, int]) -> list[Named]:
+        values: dict[Node, Named] = {}
+        with self.xp.quiet():
+            for node in self.order:
+                if node in self._cut:
+                    values[node] = self.complete(leaf(node), node, sizes)
+                else:
+                    values[node] = self._value(node, [values[c] for c in children(node)], leaf, sizes)
+        return [values[r] for r in self.roots]
+
+    # -- axes --------------------------------------------------------------------------------------------------
+
+    def align(self, x: Named, axes: Axes) -> Array:
+        """x's data with the dimensions `axes`; of size 1 where x lacks the axis."""
+        if x.axes == axes:
+            return x.data
+        key = (x.axes, axes)
+        move = self._moves.get(key)
+        if move is None:
+            perm = tuple(x.axes.index(a) for a in axes if a in x.axes)
+            if len(perm) != len(x.axes):
+                raise CompilerBug(f"a value with axes {x.axes} where {axes} are expected")
+            places = tuple(x.axes.index(a) if a in x.axes else None for a in axes)
+            move = self._moves[key] = (perm, places)
+        perm, places = move
+        data = x.data if perm == tuple(range(len(perm))) else self.xp.transpose(x.data, perm)
+        shape = x.data.shape
+        return self.xp.reshape(data, [1 if p is None else shape[p] for p in places])
+
+    def complete(self, x: Named, node: Node, sizes: Mapping[str, int]) -> Named:
+        """x with exactly the node's axes and the extra ones, in order and full size."""
+        axes = (*(a for a in EXTRA if a in x.axes and a not in node.axes), *node.axes)
+        data = self.align(x, axes)
+        known = dict(zip(x.axes, x.data.shape, strict=True))
+        shape = tuple(known[a] if a in known else size_of(a, sizes) for a in axes)
+        return Named(axes, data if tuple(data.shape) == shape else self.xp.expand(data, shape))
+
+    def _joined(self, parts: Sequence[Named], axes: Axes) -> Axes:
+        """`axes` behind the extra axes that the parts bring in."""
+        return (*(a for a in EXTRA if a not in axes and any(a in p.axes for p in parts)), *axes)
+
+    # -- one node ----------------------------------------------------------------------------------------------
+
+    def _value(self, node: Node, args: list[Named], leaf: Leaf, sizes: Mapping[str, int]) -> Named:
+        xp = self.xp
+        match node:
+            case n.Map(op=op, args=nodes):
+                axes = self._joined(args, node.axes)
+                kinds = _operand_kinds(op, node.kind, [a.kind for a in nodes])
+                data = [xp.cast(self.align(a, axes), k) if k else self.align(a, axes) for a, k in zip(args, kinds)]
+                return Named(axes, xp.cast(OPS[op].evaluate(xp, *data), node.kind))
+            case n.Const(value=value, kind=kind):
+                if node not in self._consts:
+                    self._consts[node] = Named((), xp.asarray(value, kind))
+                return self._consts[node]
+            case n.Size(axis=axis):
+                return Named((), xp.asarray(size_of(axis, sizes), "int"))
+            case n.Index(axes=(axis,)):
+                return Named((axis,), xp.arange(size_of(axis, sizes)))
+            case n.Reduce(op=op, over=over):
+                (arg,) = args
+                dims = tuple(arg.axes.index(a) for a in over)
+                rest = tuple(a for a in arg.axes if a not in over)
+                operand = xp.cast(arg.data, REDUCTIONS[op].rule(node.arg.kind) or node.kind)
+                return self.complete(Named(rest, xp.cast(xp.reduce(op, operand, dims), node.kind)), node, sizes)
+            case n.Cumulative(op=op, axis=axis, reverse=reverse):
+                (arg,) = args
+                data = xp.cumulative(op, xp.cast(arg.data, node.kind), arg.axes.index(axis), reverse)
+                return Named(arg.axes, data)
+            case n.Rename(pairs=pairs):
+                new = dict(pairs)
+                return Named(tuple(new.get(a, a) for a in args[0].axes), args[0].data)
+            case n.Pick(axis=axis, index=index):
+                (arg,) = args
+                at = arg.axes.index(axis)
+                where = (*(slice(None) for _ in range(at)), index)
+                return Named(tuple(a for a in arg.axes if a != axis), arg.data[where])
+            case n.Shift(axis=axis, steps=steps):
+                return Named(args[0].axes, self._shifted(args[0], axis, steps))
+            case n.Solve(row=row, col=col):
+                return self._solved(node, args[0], args[1], row, col, sizes)
+            case n.Expm(row=row, col=col):
+                (arg,) = args
+                axes = (*(a for a in arg.axes if a not in (row, col)), row, col)
+                data = xp.expm(xp.cast(self.align(arg, axes), node.kind))
+                return self.complete(Named(axes, data), node, sizes)
+            case n.Window(axis=axis, current=current):
+                earlier = leaf(node)
+                parts = [earlier] if current is None else [self._single(args[0], axis), earlier]
+                return self.complete(self._chained(parts, axis, node, sizes), node, sizes)
+            case n.History(axis=axis):
+                parts = [leaf(node), self._single(args[0], axis)]
+                return self.complete(self._chained(parts, axis, node, sizes), node, sizes)
+            case n.Prefix():
+                return self._prefix(node, args, sizes)
+            case n.Lag(steps=steps):
+                return self._lagged(node, args[0], args[1], steps, sizes)
+            case n.FftConv(over=over):
+                return self._convolved(node, args[0], args[1], over, sizes)
+            case _:
+                given = leaf(node)
+                return self.complete(Named(given.axes, xp.asarray(given.data, node.kind)), node, sizes)
+
+    def _shifted(self, x: Named, axis: str, steps: int) -> Array:
+        dim, size = x.axes.index(axis), x.data.shape[x.axes.index(axis)]
+        count = min(abs(steps), size)
+        shape = list(x.data.shape)
+        shape[dim] = count
+        zeros = self.xp.zeros(shape, self.xp.kind_of(x.data))
+        if steps >= 0:
+            return self.xp.concatenate([zeros, _along(x.data, dim, 0, size - count)], dim)
+        return self.xp.concatenate([_along(x.data, dim, count, size), zeros], dim)
+
+    def _single(self, x: Named, axis: str) -> Named:
+        return Named((*x.axes, axis), self.xp.reshape(x.data, [*x.data.shape, 1]))
+
+    def _chained(self, parts: list[Named], axis: str, node: Node, sizes: Mapping[str, int]) -> Named:
+        """The parts one after another along `axis`, broadcast over their other axes."""
+        axes = (*(a for a in self._joined(parts, node.axes) if a != axis), axis)
+        known = {a: s for p in parts for a, s in zip(p.axes, p.data.shape, strict=True)}
+        shape = [known[a] if a in known else size_of(a, sizes) for a in axes[:-1]]
+        full = [
+            self.xp.cast(self.xp.expand(self.align(p, axes), [*shape, p.data.shape[p.axes.index(axis)]]), node.kind)
+            for p in parts
+        ]
+        return Named(axes, self.xp.concatenate(full, len(axes) - 1))
+
+    def _solved(self, node: Node, matrix: Named, rhs: Named, row: str, col: str, sizes: Mapping[str, int]) -> Named:
+        xp = self.xp
+        shared = tuple(a for a in matrix.axes if a not in (row, col))
+        free = tuple(a for a in rhs.axes if a != row and a not in shared)
+        lead = (*(a for a in free if a in EXTRA), *shared)  # an extra axis of the right side may as well be a batch
+        free = tuple(a for a in free if a not in EXTRA)
+        known = {a: s for p in (matrix, rhs) for a, s in zip(p.axes, p.data.shape, strict=True)}
+        batch = [known[a] for a in lead]
+        a = xp.expand(self.align(matrix, (*lead, row, col)), [*batch, known[row], known[col]])
+        b = xp.expand(self.align(rhs, (*lead, row, *free)), [*batch, known[row], *(known[f] for f in free)])
+        columns = 1
+        for f in free:
+            columns *= known[f]
+        x = xp.solve(xp.cast(a, node.kind), xp.cast(xp.reshape(b, [*batch, known[row], columns]), node.kind))
+        x = xp.reshape(x, [*batch, known[row], *(known[f] for f in free)])
+        return self.complete(Named((*lead, row, *free), x), node, sizes)
+
+    # -- along time ---------------------------------------------------------------------------------------------
+
+    def _steps(self, x: Named) -> list[Named]:
+        """x at each position of `time`."""
+        at = x.axes.index(n.TIME)
+        rest = tuple(a for a in x.axes if a != n.TIME)
+        return [Named(rest, d) for d in self.xp.unbind(x.data, at)]
+
+    def _prefix(self, node: n.Prefix, args: list[Named], sizes: Mapping[str, int]) -> Named:
+        length = next((x.data.shape[x.axes.index(n.TIME)] for x in args if n.TIME in x.axes), 0)
+        if length == 0:
+            return self.complete(args[node.slot], node, sizes)
+        elements = [self._steps(x) if n.TIME in x.axes else [x] * length for x in args]
+        combine = Evaluator(node.combined, self.xp)
+        total = [e[0] for e in elements]
+        out = [total[node.slot]]
+        for t in range(1, length):
+            given = dict(zip(node.earlier, total, strict=True))
+            given.update(zip(node.later, (e[t] for e in elements), strict=True))
+            total = combine(given.__getitem__, sizes)
+            out.append(total[node.slot])
+        axes = tuple(a for a in node.axes if a != n.TIME)
+        axes = self._joined(out, axes)
+        known = {a: s for p in out for a, s in zip(p.axes, p.data.shape, strict=True)}
+        shape = [known[a] if a in known else size_of(a, sizes) for a in axes]
+        stacked = self.xp.stack([self.xp.expand(self.align(p, axes), shape) for p in out], len(axes))
+        return self.complete(Named((*axes, n.TIME), self.xp.cast(stacked, node.kind)), node, sizes)
+
+    def _lagged(self, node: Node, arg: Named, halo: Named, steps: int, sizes: Mapping[str, int]) -> Named:
+        length = arg.data.shape[arg.axes.index(n.TIME)]
+        held = halo.data.shape[halo.axes.index(n.LAG)]
+        if held < steps:
+            raise CompilerBug(f"a delay of {steps} steps from a halo of {held}")
+        last = _along(halo.data, halo.axes.index(n.LAG), held - steps, held)
+        before = Named(tuple(n.TIME if a == n.LAG else a for a in halo.axes), last)
+        whole = self._chained([before, arg], n.TIME, node, sizes)
+        return self.complete(Named(whole.axes, _along(whole.data, len(whole.axes) - 1, 0, length)), node, sizes)
+
+    def _convolved(self, node: Node, kernel: Named, arg: Named, over: Axes, sizes: Mapping[str, int]) -> Named:
+        """By the definition: shift, multiply, add."""
+        xp = self.xp
+        every = dict.fromkeys((*self._joined([kernel, arg], ()), *kernel.axes, *arg.axes))
+        axes = (*(a for a in every if a != n.TIME), n.TIME)
+        k, x = (xp.cast(self.align(v, axes), node.kind) for v in (kernel, arg))
+        length = x.shape[-1]
+        total = k[..., :1] * x if length else x * 0
+        moved = Named(axes, x)
+        for lag in range(1, min(length, k.shape[-1])):
+            total = total + k[..., lag : lag + 1] * self._shifted(moved, n.TIME, lag)
+        dims = tuple(axes.index(a) for a in over)
+        rest = tuple(a for a in axes if a not in over)
+        return self.complete(Named(rest, xp.sum(total, dims) if dims else total), node, sizes)
+
+
+def size_of(axis: str, sizes: Mapping[str, int]) -> int:
+    """The size of an axis or of the declared axis it is a copy of."""
+    size = sizes.get(axis)
+    return sizes[base_axis(axis)] if size is None else size
+
+
+def _along(x: Array, dim: int, start: int, stop: int) -> Any:
+    return x[(*(slice(None) for _ in range(dim)), slice(start, stop))]
+
+
+def _operand_kinds(op: str, result: Kind, kinds: Sequence[Kind]) -> list[Kind | None]:
+    """What each operand is converted to first, so that no library rule for mixed kinds is relied on (None: nothing)."""
+    if op == "where":
+        return [None, result, result]
+    if result == "bool":
+        joined = join_kinds(*kinds)
+        return [joined if k != joined else None for k in kinds]
+    wanted: Kind = "real" if result in ("real", "complex") else "int"
+    return [wanted if n.KINDS.index(k) < n.KINDS.index(wanted) else None for k in kinds]
+
+
+def _postorder_above(roots: Sequence[Node], cut: Mapping[Node, object] | frozenset[Node]) -> list[Node]:
+    if not cut:
+        return postorder(list(roots))
+    seen: set[Node] = set()
+    order: list[Node] = []
+    stack: list[tuple[Node, bool]] = [(r, False) for r in reversed(roots)]
+    while stack:
+        node, expanded = stack.pop()
+        if expanded:
+            order.append(node)
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            if node not in cut:
+                stack.extend((c, False) for c in reversed(children(node)) if c not in seen)
+    return order

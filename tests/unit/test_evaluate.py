@@ -1,0 +1,280 @@
+"""Array namespaces and the named-axis evaluator, against NumPy, SciPy and mpmath-like references."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import scipy.special
+import torch
+
+from ssmc.expr import nodes as n
+from ssmc.expr.arena import Arena
+from ssmc.expr.arrays import Arrays, NumpyArrays, TorchArrays
+from ssmc.expr.evaluate import Evaluator, Named, evaluate
+from ssmc.expr.ops import OPS, REDUCTIONS
+
+BOTH = pytest.mark.parametrize("xp", [NumpyArrays(), TorchArrays()], ids=["numpy", "torch"])
+
+
+def leaves(**values: tuple[tuple[str, ...], object]) -> Callable[[n.Node], Named]:
+    return lambda node: Named(values[node.name][0], values[node.name][1])  # type: ignore[attr-defined]
+
+
+def arr(value: Named) -> np.ndarray:
+    return np.asarray(value.data)
+
+
+@BOTH
+def test_every_operator_evaluates_to_its_kind(xp: Arrays) -> None:
+    ar = Arena(["N"])
+    data = {"bool": [True, False], "int": [3, 2], "real": [0.5, 1.25], "complex": [0.5 + 1j, 2 - 0.25j]}
+    seen = 0
+    for name, op in OPS.items():
+        for kind in n.KINDS:
+            kinds = [kind] * op.arity
+            if name == "where":
+                kinds[0] = "bool"
+            if op.rule(*kinds) is None:
+                continue
+            args = [ar.input(f"{name}{i}{k}", ("N",), k) for i, k in enumerate(kinds)]
+            if name == "phi":
+                args[1] = ar.const(2)  # type: ignore[call-overload]
+            node = ar.map(name, *args)
+
+            def leaf(x: n.Node) -> Named:
+                return Named(("N",), xp.asarray(data[x.kind], x.kind))
+
+            (value,) = evaluate([node], leaf, xp, {"N": 2})
+            assert xp.kind_of(value.data) == node.kind, (name, kind)
+            assert kind == "bool" or np.isfinite(arr(value)).all(), (name, kind)
+            seen += 1
+    assert seen > 100
+
+
+@BOTH
+def test_both_namespaces_agree_on_every_real_operator(xp: Arrays) -> None:
+    ar = Arena(["N"])
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 50))
+    a, b = ar.input("a", ("N",), "real"), ar.input("b", ("N",), "real")
+    for name, op in OPS.items():
+        if name == "phi" or op.rule(*["real"] * op.arity) is None:
+            continue
+        node = ar.map(name, *[a, b][: op.arity])
+        mine = evaluate([node], leaves(a=(("N",), x), b=(("N",), y)), xp, {"N": 50})[0]
+        reference = evaluate([node], leaves(a=(("N",), x), b=(("N",), y)), NumpyArrays(), {"N": 50})[0]
+        np.testing.assert_allclose(arr(mine), arr(reference), rtol=1e-13, err_msg=name)
+
+
+@BOTH
+def test_extremes_are_finite_or_infinite_never_nan(xp: Arrays) -> None:
+    x = xp.asarray([-1000.0, -50.0, 0.0, 50.0, 1000.0], "real")
+    np.testing.assert_allclose(xp.sigmoid(x), [0, math.exp(-50), 0.5, 1, 1], rtol=1e-14)
+    np.testing.assert_allclose(xp.softplus(x), [0, math.exp(-50), math.log(2), 50, 1000], rtol=1e-14)
+    inf = xp.asarray([-math.inf, -math.inf, math.inf, 1.0], "real")
+    other = xp.asarray([-math.inf, 2.0, math.inf, -math.inf], "real")
+    np.testing.assert_array_equal(xp.logaddexp(inf, other), [-math.inf, 2, math.inf, 1])
+    rows = xp.asarray([[-math.inf] * 3, [1.0, math.inf, 0.0], [1000.0, 1000.0, -math.inf]], "real")
+    np.testing.assert_allclose(xp.logsumexp(rows, (1,)), [-math.inf, math.inf, 1000 + math.log(2)])
+
+
+def test_gradients_at_the_extremes() -> None:
+    xp = TorchArrays()
+    x = torch.tensor([[-math.inf, -math.inf], [0.0, -math.inf]], dtype=torch.float64, requires_grad=True)
+    xp.logsumexp(x, (1,)).exp().sum().backward()
+    np.testing.assert_array_equal(x.grad, [[0, 0], [1, 0]])
+    y = torch.tensor([-math.inf, 3.0], dtype=torch.float64, requires_grad=True)
+    xp.logaddexp(y, torch.tensor([-math.inf, 3.0], dtype=torch.float64)).exp().sum().backward()
+    np.testing.assert_allclose(y.grad, [0, math.exp(3)])
+    z = torch.tensor([-1000.0, 0.0, 1000.0], dtype=torch.float64, requires_grad=True)
+    xp.softplus(z).sum().backward()
+    np.testing.assert_allclose(z.grad, [0, 0.5, 1])
+
+
+@BOTH
+@pytest.mark.parametrize("k", [0, 1, 2, 3])
+def test_phi(xp: Arrays, k: int) -> None:
+    """Against the confluent hypergeometric function: phi_k(x) = M(1, k + 1, x) / k!."""
+    x = np.array([-300.0, -30.0, -3.0, -2.0, -1.0, -0.999, -1e-3, -1e-12, 0.0, 1e-9, 0.3, 0.9999, 1.0, 1.999, 2.0, 5.0])
+    expected = scipy.special.hyp1f1(1, k + 1, x) / math.factorial(k)
+    np.testing.assert_allclose(xp.phi(xp.asarray(x, "real"), k), expected, rtol=3e-14)
+    z = x[(abs(x) > 0.1) & (x > -10)] * np.exp(0.7j)  # SciPy itself is inaccurate near 0 here
+    expected = scipy.special.hyp1f1(1, k + 1, z) / math.factorial(k)
+    np.testing.assert_allclose(xp.phi(xp.asarray(z, "complex"), k), expected, rtol=1e-13)
+
+
+def test_phi_is_differentiable_at_zero() -> None:
+    for k in (1, 2):
+        x = torch.tensor([0.0, 1e-8, -0.7, 1.3, 4.0], dtype=torch.float64, requires_grad=True)
+        xp = TorchArrays()
+        xp.phi(x, k).sum().backward()
+        y = x.detach()
+        np.testing.assert_allclose(x.grad, xp.phi(y, k) - k * xp.phi(y, k + 1), rtol=1e-13)
+
+
+@BOTH
+def test_mod_is_floored(xp: Arrays) -> None:
+    x, y = [7, -7, 7, -7], [3, 3, -3, -3]
+    expected = [a % b for a, b in zip(x, y, strict=True)]
+    np.testing.assert_array_equal(xp.mod(xp.asarray(x, "int"), xp.asarray(y, "int")), expected)
+    np.testing.assert_array_equal(xp.mod(xp.asarray(x, "real"), xp.asarray(y, "real")), expected)
+
+
+@BOTH
+@pytest.mark.parametrize("op", list(REDUCTIONS))
+def test_a_reduction_over_an_empty_axis_is_the_identity(xp: Arrays, op: str) -> None:
+    kind: n.Kind = "bool" if op in ("any", "all") else "real"
+    value = xp.reduce(op, xp.zeros((2, 0), kind), (1,))
+    np.testing.assert_array_equal(value, [OPS[REDUCTIONS[op].operator].identity] * 2)
+
+
+@BOTH
+def test_expm(xp: Arrays) -> None:
+    rng = np.random.default_rng(1)
+    for scale in (0.0, 0.01, 1.0, 40.0):
+        a = scale * (rng.normal(size=(3, 5, 5)) + 1j * rng.normal(size=(3, 5, 5)) - 3 * np.eye(5))
+        values, vectors = np.linalg.eig(a)
+        expected = vectors * np.exp(values)[:, None, :] @ np.linalg.inv(vectors)
+        np.testing.assert_allclose(
+            xp.expm(xp.asarray(a, "complex")), expected, rtol=1e-9, atol=1e-11 * abs(expected).max()
+        )
+    jordan = np.eye(4, k=1)
+    series = sum(np.linalg.matrix_power(jordan, j) / math.factorial(j) for j in range(4))
+    np.testing.assert_allclose(xp.expm(xp.asarray(jordan, "real")), series, atol=1e-15)
+
+
+@BOTH
+def test_broadcasting_is_by_name_and_extra_axes_come_first(xp: Arrays) -> None:
+    ar = Arena(["K", "V"])
+    k, v = ar.input("k", ("K",), "real"), ar.param("v", ("V",), "real")
+    node = ar.mul(v, k)
+    rng = np.random.default_rng(2)
+    kd, vd = rng.normal(size=(7, 2, 3)), rng.normal(size=4)
+    leaf = leaves(k=((n.TIME, n.BATCH, "K"), kd), v=(("V",), vd))
+    (value,) = evaluate([node], leaf, xp, {"K": 3, "V": 4})
+    assert value.axes == (n.BATCH, n.TIME, "K", "V")
+    np.testing.assert_allclose(value.data, np.einsum("tbk,v->btkv", kd, vd))
+    (y,) = evaluate([ar.contract(node, k, ("K",))], leaf, xp, {"K": 3, "V": 4})
+    assert y.axes == (n.BATCH, n.TIME, "V")
+    np.testing.assert_allclose(y.data, np.einsum("tbk,tbk,v->btv", kd, kd, vd))
+
+
+@BOTH
+def test_structure_operations(xp: Arrays) -> None:
+    ar = Arena(["N", "M"])
+    a = ar.param("a", ("M", "N"), "real")
+    data = np.arange(12.0).reshape(3, 4) ** 1.5
+    leaf = leaves(a=(("M", "N"), data))
+    sizes = {"N": 4, "M": 3}
+
+    def value(node: n.Node) -> np.ndarray:
+        (v,) = evaluate([node], leaf, xp, sizes)
+        assert v.axes == node.axes
+        return arr(v)
+
+    np.testing.assert_allclose(value(ar.cumulative("sum", a, "N")), data.cumsum(1))
+    np.testing.assert_allclose(value(ar.cumulative("sum", a, "M", reverse=True)), data[::-1].cumsum(0)[::-1])
+    np.testing.assert_allclose(value(ar.cumulative("prod", a, "M")), data.cumprod(0))
+    np.testing.assert_allclose(value(ar.pick(a, "M", -1)), data[-1])
+    np.testing.assert_allclose(value(ar.shift(a, "N", 1))[:, 1:], data[:, :-1])
+    np.testing.assert_allclose(value(ar.shift(a, "N", 1))[:, 0], 0)
+    np.testing.assert_allclose(value(ar.shift(a, "N", -3))[:, 0], data[:, 3])
+    np.testing.assert_allclose(value(ar.shift(a, "N", 9)), 0 * data)
+    np.testing.assert_allclose(value(ar.rename(a, {"N": "M", "M": "N"})), data)
+    np.testing.assert_allclose(value(ar.eye("N", "N'")), np.eye(4))
+    np.testing.assert_allclose(value(ar.broadcast(ar.pick(a, "N", 0), ("M", "N"))), np.tile(data[:, 0], (4, 1)))
+    assert value(ar.reduce("sum", ar.size("N'"), ())) == 4
+
+
+@BOTH
+def test_solve_aligns_by_name(xp: Arrays) -> None:
+    ar = Arena(["D", "N", "P"])
+    a = ar.param("a", ("N", "D", "N'"), "real")
+    b = ar.input("b", ("P", "N"), "complex")
+    node = ar.solve(a, b, "N", "N'")
+    rng = np.random.default_rng(3)
+    ad = rng.normal(size=(3, 2, 3)) + 3 * np.eye(3)[:, None, :]
+    bd = rng.normal(size=(5, 4, 3)) + 1j * rng.normal(size=(5, 4, 3))
+    leaf = leaves(a=(("N", "D", "N'"), ad), b=((n.BATCH, "P", "N"), bd))
+    (x,) = evaluate([node], leaf, xp, {"N": 3, "D": 2, "P": 4})
+    assert set(x.axes) == {n.BATCH, "P", "N", "D"}
+    got = np.einsum(arr(x), [{"P": 0, "N": 1, "D": 2, n.BATCH: 3}[c] for c in x.axes], [3, 0, 1, 2])
+    np.testing.assert_allclose(np.einsum("ndm,bpmd->bpnd", ad, got), np.tile(bd[..., None], 2), atol=1e-12)
+
+
+@BOTH
+def test_window_and_history_append_the_current_step(xp: Arrays) -> None:
+    ar = Arena(["N", "T"])
+    now = ar.input("x", ("N",), "real")
+    w = ar.window("r", "T", ("N",), "real", now)
+    h = ar.history("r", "T", now, ("N",), "real")
+
+    def leaf(node: n.Node) -> Named:
+        if isinstance(node, n.Input):
+            return Named((n.BATCH, "N"), xp.asarray([[1.0, 2.0]], "real"))
+        return Named((n.BATCH, "T", "N"), xp.asarray([[[3.0, 4.0], [5.0, 6.0]]], "real"))
+
+    a, b = evaluate([w, h], leaf, xp, {"N": 2, "T": 3})
+    assert a.axes == (n.BATCH, *w.axes)
+    order = [1 + w.axes.index("N"), 1 + w.axes.index("T")]
+    np.testing.assert_array_equal(np.transpose(a.data, (0, *order))[0], [[1, 3, 5], [2, 4, 6]])
+    np.testing.assert_array_equal(np.transpose(b.data, (0, *order))[0], [[3, 5, 1], [4, 6, 2]])
+
+
+@BOTH
+def test_kernel_nodes(xp: Arrays) -> None:
+    ar = Arena(["N"])
+    rng = np.random.default_rng(4)
+    a, b = ar.load("a", ("time", "N"), "real"), ar.load("b", ("time", "N"), "real")
+    a1, b1 = ar.local("a1", ("N",), "real"), ar.local("b1", ("N",), "real")
+    a2, b2 = ar.local("a2", ("N",), "real"), ar.local("b2", ("N",), "real")
+    combined = (ar.mul(a2, a1), ar.add(ar.mul(a2, b1), b2))
+    node = ar.prefix((a, b), (a1, b1), (a2, b2), combined, (ar.const(1.0), ar.const(0.0)), 1)
+    ad, bd = rng.normal(size=(2, 6, 3))
+    halo = ar.load("halo", ("lag", "N"), "real")
+    hd = rng.normal(size=(3, 3))
+    data = {"a": (("time", "N"), ad), "b": (("time", "N"), bd), "halo": (("lag", "N"), hd)}
+
+    def leaf(x: n.Node) -> Named:
+        axes, value = data[x.buffer]  # type: ignore[attr-defined]
+        return Named(axes, xp.asarray(value, "real"))
+
+    lag = ar.lag(b, halo, 2)
+    conv = ar.fft_conv(a, b, ("N",))
+    h, l, c = evaluate([node, lag, conv], leaf, xp, {"N": 3, "time": 6})
+    state, expected = np.zeros(3), []
+    for t in range(6):
+        state = ad[t] * state + bd[t]
+        expected.append(state)
+    np.testing.assert_allclose(h.data, expected)
+    assert h.axes == l.axes == ("time", "N")
+    np.testing.assert_allclose(l.data, np.concatenate([hd[1:], bd[:4]]))
+    np.testing.assert_allclose(c.data, sum(np.convolve(ad[:, i], bd[:, i])[:6] for i in range(3)))
+
+
+def test_a_deep_expression_needs_no_stack_and_shared_parts_are_computed_once() -> None:
+    ar = Arena()
+    x: n.Node = ar.input("x", (), "real")
+    for _ in range(5000):
+        x = ar.map("tanh", ar.add(x, x))
+    calls = []
+
+    def leaf(node: n.Node) -> Named:
+        calls.append(node)
+        return Named((), np.float64(0.1))
+
+    (value,) = evaluate([x], leaf, NumpyArrays(), {})
+    assert 0.9 < float(value.data) < 1
+    assert len(calls) == 1
+
+
+def test_cut_nodes_are_given() -> None:
+    ar = Arena(["N"])
+    x = ar.input("x", ("N",), "real")
+    inner = ar.exp(x)
+    run = Evaluator([ar.add(inner, ar.const(1))], NumpyArrays(), frozenset([inner]))
+    (value,) = run(lambda node: Named((), np.float64(5.0)), {"N": 2})
+    np.testing.assert_array_equal(value.data, [6, 6])
