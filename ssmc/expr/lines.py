@@ -91,6 +91,8 @@ def _body(node: Node, ref: Callable[[Node], str]) -> str:
             return f"frames {ref(arg)}, {ref(halo)} along {axis} skip {skip} first {order}"
         case n.Tail(arg=arg, halo=halo):
             return f"tail {ref(arg)}, {ref(halo)}"
+        case n.Append(arg=arg, halo=halo, axis=axis):
+            return f"append {ref(arg)}, {ref(halo)} along {axis}"
         case n.FftConv(kernel=kernel, arg=arg, over=over):
             return f"fft_conv {ref(kernel)}, {ref(arg)}{f' over {chr(44).join(over)}' if over else ''}"
     raise CompilerBug(f"a {type(node).__name__} has no line of text")
@@ -179,6 +181,9 @@ def _make(words: Words, arena: Arena, node: Callable[[str], Node]) -> Node:
         case "tail":
             arg, halo = words.references(node)
             made = arena.tail(arg, halo)
+        case "append":
+            arg, halo = words.references(node)
+            made = arena.append(arg, halo, words.after("along"))
         case "fft_conv":
             kernel, arg = words.references(node)
             made = arena.fft_conv(kernel, arg, words.names() if words.skip("over") else ())

@@ -235,6 +235,8 @@ class _Printer:
                 return call(f"frames[{axis}]", arg, halo, extra=f", {skip}" if skip else "")
             case n.Tail(arg=arg, halo=halo):
                 return call("tail", arg, halo)
+            case n.Append(arg=arg, halo=halo, axis=axis):
+                return call(f"append[{axis}]", halo, arg)
             case n.FftConv(kernel=kernel, arg=arg, over=over):
                 return call(f"fft_conv[{', '.join(over)}]" if over else "fft_conv", kernel, arg)
         raise CompilerBug(f"no infix form of a {type(node).__name__}")

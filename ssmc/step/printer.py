@@ -63,7 +63,8 @@ def print_graph(graph: StepGraph) -> str:
     for r in graph.registers:
         direction = "reverse" if r.reverse else "forward"
         text = f"register {r.name}{_bracket(r.axes)} {r.kind} {r.origin} {direction} depth {_depth(r.depth)}"
-        lines.append(_with_comment(f"{text} init {refs[r.init]} source {refs[r.source]}", r.span))
+        line = f" line {r.line}" if r.line is not None else ""
+        lines.append(_with_comment(f"{text} init {refs[r.init]} source {refs[r.source]}{line}", r.span))
     for o in graph.outputs:
         lines.append(_with_comment(f"output {o.name}{_bracket(o.axes)} {o.kind} {refs[o.value]}", o.span))
     for name, node in graph.names:

@@ -104,7 +104,9 @@ class _Reader:
         words.expect("init")
         init = self.find(words.reference())
         words.expect("source")
-        return Register(name, axes, kind, init, self.find(words.reference()), reverse, depth, origin)
+        source = self.find(words.reference())
+        line = words.next() if words.skip("line") else None
+        return Register(name, axes, kind, init, source, reverse, depth, origin, line=line)
 
     def graph(self) -> StepGraph:
         if not self.name:
@@ -128,7 +130,7 @@ def same_graph(a: StepGraph, b: StepGraph) -> bool:
                 tuple((p.name, p.axes, p.kind) for p in graph.inputs),
                 tuple((p.name, p.axes, p.kind, p.default is not None and number[p.default]) for p in graph.params),
                 tuple(
-                    (r.name, r.axes, r.kind, number[r.init], number[r.source], r.reverse, r.depth, r.origin)
+                    (r.name, r.axes, r.kind, number[r.init], number[r.source], r.reverse, r.depth, r.origin, r.line)
                     for r in graph.registers
                 ),
                 tuple((o.name, o.axes, o.kind, number[o.value]) for o in graph.outputs),
