@@ -73,7 +73,7 @@ def recall(coefficients: Array, rate: float) -> Array:
     """The window that the coefficients stand for, oldest sample first: a sum of shifted Legendre polynomials."""
     steps = round(WINDOW * rate)
     age = (np.arange(steps)[::-1] + 0.5) / steps
-    return np.polynomial.legendre.legval(2 * age - 1, coefficients)
+    return np.asarray(np.polynomial.legendre.legval(2 * age - 1, coefficients), dtype=np.float64)
 
 
 def spectral_rate(samples: Array, rate: float) -> float:

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssmc.cli.files import Target
-from ssmc.cli.options import TargetType, json_option
+from ssmc.cli.files import Target, read_target
+from ssmc.cli.options import json_option, specs_argument
 from ssmc.cli.terminal import note, plural, print_json, show
 from ssmc.diagnostics import Diagnostic, SpecError
 
 if TYPE_CHECKING:
     from ssmc.recurrence.nodes import Analysis, Component
-    from ssmc.syntax.nodes import File, Spec
 
 
 @dataclass
@@ -30,8 +29,8 @@ class Checked:
         return sum(d.severity == "error" for d in self.diagnostics)
 
 
-@click.command(epilog="Example: ssmc check examples/*.ssm")
-@click.argument("targets", nargs=-1, required=True, type=TargetType(), metavar="FILE[:NAME]…")
+@click.command(short_help="Say all that is wrong with specs.", epilog="Example: ssmc check examples/*.ssm")
+@specs_argument
 @json_option
 @click.pass_context
 def check(ctx: click.Context, targets: tuple[Target, ...], as_json: bool) -> None:
@@ -59,11 +58,13 @@ def check_target(where: Target) -> Checked:
     """Check one file, or the one spec of it that the target names."""
     from ssmc.recurrence import analyse
     from ssmc.step.build import build
+    from ssmc.syntax.parser import parse
+    from ssmc.syntax.reader import choose_spec
 
     checked = Checked("<stdin>" if where.is_stdin else where.path)
     try:
-        file = _parse(where)
-        specs = _chosen(where, file)
+        file = parse(read_target(where))
+        specs = file.specs if where.name is None else (choose_spec(file, where.name),)
     except SpecError as error:
         checked.diagnostics.extend(error.diagnostics)
         return checked
@@ -73,29 +74,6 @@ def check_target(where: Target) -> Checked:
         except SpecError as error:
             checked.diagnostics.extend(error.diagnostics)
     return checked
-
-
-def _parse(where: Target) -> File:
-    from ssmc.syntax.parser import parse
-    from ssmc.syntax.reader import read
-
-    if where.is_stdin:
-        from ssmc.source import Source
-
-        return parse(Source("<stdin>", click.get_text_stream("stdin").read()))
-    return parse(read(where.path))
-
-
-def _chosen(where: Target, file: File) -> tuple[Spec, ...]:
-    from ssmc.cli.problems import NoSuchSpec
-
-    if where.name is None:
-        return file.specs
-    chosen = tuple(spec for spec in file.specs if spec.name.text == where.name)
-    if not chosen:
-        names = tuple(spec.name.text for spec in file.specs)
-        raise SpecError([NoSuchSpec(None, where.path, where.name, names)])
-    return chosen
 
 
 def summary(analysis: Analysis) -> str:

@@ -20,7 +20,11 @@ from ssmc.cli.options import (
 from ssmc.cli.terminal import print_json
 
 
-@click.command("compile", epilog="Example: ssmc compile mamba.ssm --form scan -o build/mamba")
+@click.command(
+    "compile",
+    short_help="Write a spec as PyTorch code.",
+    epilog="Example: ssmc compile mamba.ssm --form scan -o build/mamba",
+)
 @spec_argument
 @backend_option
 @form_option
@@ -34,16 +38,14 @@ from ssmc.cli.terminal import print_json
     help="Where the files go.",
 )
 @json_option
-def compile_(
-    where: Target, backend: str, form: str, sizes: tuple[tuple[str, int], ...], out: Path, as_json: bool
-) -> None:
+def compile_(where: Target, backend: str, form: str, sizes: dict[str, int], out: Path, as_json: bool) -> None:
     """Write a self-contained module: the operator over a sequence, and the step function.
 
     The module needs torch, and not ssmc. Either all files are written or none.
     """
     require_backend(backend)
     compiled = load(where)
-    options = {"sizes": dict(sizes)} if sizes else {}
+    options = {"sizes": sizes} if sizes else {}
     made = write_directory(out, lambda scratch: compiled.save(scratch, backend, chosen_form(form), **options))
     if as_json:
         print_json({"backend": backend, "form": form, "files": [str(path) for path in made]})

@@ -114,7 +114,8 @@ def arrays_of(table: Table, ranks: Mapping[str, int]) -> tuple[dict[str, NDArray
             if place not in places:
                 missing = "_".join((name, *map(str, place)))
                 raise SpecError([ColumnGap(None, table.path, name, missing)])
-            array[(slice(None), *place)] = table.column(places[place])
+            everywhere: tuple[Any, ...] = (slice(None), *place)
+            array[everywhere] = table.column(places[place])
         arrays[name] = array
     return arrays, tuple(unused)
 

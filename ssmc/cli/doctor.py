@@ -41,7 +41,7 @@ class Finding:
     ok: bool | None = None
 
 
-@click.command(epilog="Example: ssmc doctor --json")
+@click.command(short_help="What is installed, and a self-check.", epilog="Example: ssmc doctor --json")
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:

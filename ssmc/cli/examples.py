@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ssmc.cli.files import write_atomically
+from ssmc.cli.files import write_text
 from ssmc.cli.options import json_option
 from ssmc.cli.problems import NoSuchExample, WouldOverwrite
 from ssmc.cli.terminal import print_json, table
@@ -35,7 +35,7 @@ def all_examples() -> tuple[Example, ...]:
     return tuple(sorted((Example(f.name[:-4], f.read_text("utf-8")) for f in files), key=lambda e: e.name))
 
 
-@click.command(epilog="Example: ssmc examples mamba gru -o my-specs")
+@click.command(short_help="List, print and copy the examples.", epilog="Example: ssmc examples mamba gru -o my-specs")
 @click.argument("names", nargs=-1, metavar="[NAME]…")
 @click.option(
     "-o",
@@ -80,6 +80,5 @@ def _copy(chosen: list[Example], out: Path, force: bool) -> list[Path]:
         if clashes:
             raise SpecError(clashes)
     for path, example in zip(paths, chosen, strict=True):
-        content = example.text.encode()
-        write_atomically(path, lambda temporary, content=content: temporary.write_bytes(content) and None)
+        write_text(path, example.text)
     return paths

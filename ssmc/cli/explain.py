@@ -9,7 +9,10 @@ from ssmc.cli.options import json_option, load, size_option, spec_argument
 from ssmc.cli.terminal import print_json
 
 
-@click.command(epilog="Example: ssmc explain mamba.ssm --size D=1536 --size N=16 --length 4096")
+@click.command(
+    short_help="How a spec will run, and why.",
+    epilog="Example: ssmc explain mamba.ssm --size D=1536 --size N=16 --length 4096",
+)
 @spec_argument
 @size_option
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Sequences at once.")
@@ -21,7 +24,7 @@ from ssmc.cli.terminal import print_json
 @json_option
 def explain(
     where: Target,
-    sizes: tuple[tuple[str, int], ...],
+    sizes: dict[str, int],
     batch: int,
     length: int,
     target: str,
@@ -34,7 +37,7 @@ def explain(
     with its proof.
     """
     compiled = load(where)
-    told = compiled.explain(sizes=dict(sizes), batch=batch, length=length, target=target, after=after, json=as_json)
+    told = compiled.explain(sizes=sizes, batch=batch, length=length, target=target, after=after, json=as_json)
     if isinstance(told, str):
         click.echo(told)
     else:

@@ -14,8 +14,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 from ssmc.cli.problems import CannotWrite
 from ssmc.diagnostics import SpecError
+from ssmc.source import Source
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,19 @@ class Target:
 
 
 def target(text: str) -> Target:
-    """A path that exists is a path, whatever colons it has; else the last colon starts the spec's name."""
-    path, colon, name = text.rpartition(":")
-    if colon and path and name.isidentifier() and not Path(text).exists():
-        return Target(path, name)
-    return Target(text)
+    """The target that a word of the command line says."""
+    from ssmc.syntax.reader import read_spec_argument
+
+    return Target(*read_spec_argument(text))
+
+
+def read_target(where: Target) -> Source:
+    """The text of a target. Raises SpecError."""
+    from ssmc.syntax.reader import decode, read
+
+    if where.is_stdin:
+        return decode("<stdin>", click.get_binary_stream("stdin").read())
+    return read(where.path)
 
 
 @contextlib.contextmanager
@@ -61,6 +72,16 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             if path.exists():
                 shutil.copymode(path, temporary)
             os.replace(temporary, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, atomically. Raises SpecError where the system refuses."""
+    content = text.encode("utf-8")
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    write_atomically(path, write)
 
 
 def write_directory(directory: Path, write: Callable[[Path], None]) -> tuple[Path, ...]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from ssmc.cli.files import write_atomically
+from ssmc.cli.files import Target, read_target, write_text
 from ssmc.cli.terminal import note, plural, show
 from ssmc.diagnostics import Diagnostic, SpecError
 from ssmc.source import Source
 
 
-@click.command(epilog="Example: ssmc fmt --diff examples/*.ssm")
+@click.command(short_help="Format specs.", epilog="Example: ssmc fmt --diff examples/*.ssm")
 @click.argument("paths", nargs=-1, required=True, metavar="FILE…")
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 1 where a file would change.")
 @click.option("--diff", "only_diff", is_flag=True, help="Write nothing; print what would change.")
@@ -28,7 +28,7 @@ def fmt(ctx: click.Context, paths: tuple[str, ...], only_check: bool, only_diff:
     changed = []
     for path in paths:
         try:
-            source = _read(path)
+            source = read_target(Target(path))
             text = _formatted(source)
         except SpecError as error:
             faults.extend(error.diagnostics)
@@ -43,22 +43,13 @@ def fmt(ctx: click.Context, paths: tuple[str, ...], only_check: bool, only_diff:
             if text != source.text:
                 click.echo(f"would format {source.name}")
         elif text != source.text:
-            content = text.encode("utf-8")
-            write_atomically(Path(path), lambda temporary, content=content: temporary.write_bytes(content) and None)
+            write_text(Path(path), text)
             click.echo(f"formatted {path}")
     show(faults)
     if only_check and changed:
         note(f"{plural(len(changed), 'file')} of {len(paths)} would change")
     if faults or (only_check and changed):
         ctx.exit(1)
-
-
-def _read(path: str) -> Source:
-    from ssmc.syntax.reader import read
-
-    if path == "-":
-        return Source("<stdin>", click.get_text_stream("stdin").read())
-    return read(path)
 
 
 def _formatted(source: Source) -> str:

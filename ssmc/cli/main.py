@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import click
@@ -64,19 +64,16 @@ class Commands(click.Group):
             ctx.fail(f"there is no command `{args[0]}`; {hints[0]}")
         return super().resolve_command(ctx, args)
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:
-        """Run a command line and exit."""
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run a command line and exit; click's arguments, of which `standalone_mode` is always as here."""
         config = Settings()
-        extra.pop("standalone_mode", None)
+        extra |= {"standalone_mode": False, "obj": config, "prog_name": extra.get("prog_name") or "ssmc"}
 
         def run() -> int:
-            result = super(Commands, self).main(
-                args=args, prog_name=prog_name or "ssmc", standalone_mode=False, obj=config, **extra
-            )
-            # In this mode click hands back the status of `ctx.exit(n)`; commands themselves return None.
-            status = result if isinstance(result, int) else 0
+            result = super(Commands, self).main(*args, **extra)
             sys.stdout.flush()
-            return status
+            # In this mode click hands back the status of `ctx.exit(n)`; commands themselves return None.
+            return result if isinstance(result, int) else 0
 
         sys.exit(ending(run, config))
 
@@ -191,3 +188,4 @@ _add_common_options(cli)
 def main() -> NoReturn:
     """The console script."""
     cli.main()
+    raise AssertionError("Commands.main exits")

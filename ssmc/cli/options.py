@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from ssmc.cli.files import Target, target
+from ssmc.cli.files import Target, read_target, target
 
 if TYPE_CHECKING:
     from ssmc.api import Compiled
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 FORMS = ("auto", "recurrent", "scan", "chunked", "conv", "newton")
 # Every backend the language of this command line knows; those that are installed are told by `available_backends`.
@@ -20,38 +17,33 @@ BACKENDS = ("torch", "cpp", "triton")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
-class SizeType(click.ParamType):
+def _sizes(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
     """`N=16`: an axis and a size that is not negative."""
-
-    name = "NAME=INT"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        if isinstance(value, tuple):
-            return value
-        axis, equals, number = str(value).partition("=")
-        if not equals or not axis.strip().isidentifier():
-            self.fail(f"`{value}` is not of the form NAME=INT, for example N=16", param, ctx)
-        try:
-            size = int(number)
-        except ValueError:
-            self.fail(f"the size of `{axis.strip()}` is an integer, not `{number}`", param, ctx)
-        if size < 0:
-            self.fail(f"the size of `{axis.strip()}` cannot be negative", param, ctx)
-        return axis.strip(), size
+    sizes: dict[str, int] = {}
+    for value in values:
+        axis, equals, number = (part.strip() for part in value.partition("="))
+        if not equals or not axis.isidentifier():
+            raise click.BadParameter(f"`{value}` is not of the form NAME=INT, for example N=16", param=parameter)
+        if not number.isdecimal():
+            message = f"the size of `{axis}` is an integer from 0 on, not `{number}`"
+            raise click.BadParameter(message, param=parameter)
+        if sizes.setdefault(axis, int(number)) != int(number):
+            raise click.BadParameter(f"two sizes for `{axis}`", param=parameter)
+    return sizes
 
 
-class TargetType(click.ParamType):
-    """`FILE` or `FILE:NAME`."""
-
-    name = "FILE[:NAME]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Target:
-        return value if isinstance(value, Target) else target(str(value))
+def _target(_: click.Context, __: click.Parameter, value: str) -> Target:
+    return target(value)
 
 
-spec_argument = click.argument("where", type=TargetType(), metavar="FILE[:NAME]")
+def _targets(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[Target, ...]:
+    return tuple(target(value) for value in values)
+
+
+spec_argument = click.argument("where", metavar="FILE[:NAME]", callback=_target)
+specs_argument = click.argument("targets", nargs=-1, required=True, metavar="FILE[:NAME]…", callback=_targets)
 size_option = click.option(
-    "--size", "sizes", type=SizeType(), multiple=True, metavar="NAME=INT", help="The size of an axis; repeat for more."
+    "--size", "sizes", multiple=True, metavar="NAME=INT", callback=_sizes, help="The size of an axis; repeat for more."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 form_option = click.option(
@@ -84,7 +76,7 @@ def load(where: Target) -> Compiled:
     from ssmc import api
 
     if where.is_stdin:
-        return api.compile(click.get_text_stream("stdin").read(), name=where.name)
+        return api.compile(read_target(where).text, name=where.name)
     return api.load(where.path, where.name)
 
 

@@ -180,31 +180,13 @@ class NotStorable(Problem):
 
 
 @dataclass(frozen=True)
-class NoSuchSpec(Problem):
-    """`FILE:NAME` where the file has no such spec, or FILE alone where it has several."""
-
-    path: str
-    name: str
-    names: tuple[str, ...]
-
-    code: ClassVar[str] = "E913"
-    title: ClassVar[str] = "`{path}` has no spec `{name}`"
-
-    def extra_notes(self) -> tuple[str, ...]:
-        return (f"it has {listed(self.names)}",)
-
-    def extra_helps(self) -> tuple[str, ...]:
-        return did_you_mean(self.name, self.names)
-
-
-@dataclass(frozen=True)
 class NoSuchBackend(Problem):
     """A backend that is not in this installation."""
 
     name: str
     available: tuple[str, ...]
 
-    code: ClassVar[str] = "E914"
+    code: ClassVar[str] = "E913"
     title: ClassVar[str] = "there is no backend `{name}` in this installation of ssmc"
 
     def extra_notes(self) -> tuple[str, ...]:
@@ -217,7 +199,7 @@ class WouldOverwrite(Problem):
 
     path: str
 
-    code: ClassVar[str] = "E915"
+    code: ClassVar[str] = "E914"
     title: ClassVar[str] = "`{path}` exists and differs; nothing was written"
     helps: ClassVar[tuple[str, ...]] = ("give another directory, or --force to replace it",)
 
@@ -229,7 +211,7 @@ class NoSuchExample(Problem):
     name: str
     names: tuple[str, ...]
 
-    code: ClassVar[str] = "E916"
+    code: ClassVar[str] = "E915"
     title: ClassVar[str] = "there is no example `{name}`"
     helps: ClassVar[tuple[str, ...]] = ("`ssmc examples` lists them",)
 

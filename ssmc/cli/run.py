@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    short_help="Run a spec on data.",
     epilog="Example: ssmc run ema.ssm --input x=series.csv:price --input a=a.npy -o smooth.npz",
 )
 @spec_argument
@@ -59,7 +60,7 @@ def run(
     backend: str,
     form: str,
     dtype: str | None,
-    sizes: tuple[tuple[str, int], ...],
+    sizes: dict[str, int],
     length: int | None,
     out: Path | None,
     as_json: bool,
@@ -80,7 +81,7 @@ def run(
     arrays = read_inputs(given, names)
     for text in arrays.notes:
         note(text)
-    options: dict[str, Any] = {"backend": backend, "form": chosen_form(form), "sizes": dict(sizes) or None}
+    options: dict[str, Any] = {"backend": backend, "form": chosen_form(form), "sizes": sizes or None}
     if length is not None:
         options["length"] = length
     if arrays.state:

@@ -12,19 +12,21 @@ from ssmc.cli.options import json_option, load, size_option, spec_argument
 from ssmc.cli.terminal import plural, print_json, table, working
 
 
-@click.command(epilog="Example: ssmc test mamba.ssm --size N=3")
+@click.command(
+    short_help="Every legal form against the oracle, here.", epilog="Example: ssmc test mamba.ssm --size N=3"
+)
 @spec_argument
 @size_option
 @json_option
 @click.pass_context
-def test(ctx: click.Context, where: Target, sizes: tuple[tuple[str, int], ...], as_json: bool) -> None:
+def test(ctx: click.Context, where: Target, sizes: dict[str, int], as_json: bool) -> None:
     """Run every legal form on every backend here, forward and gradients, against the float64 oracle.
 
     The lengths are the awkward ones: 0, 1, 2, primes, one more and one less than a chunk. Exit 1 where one misses.
     """
     compiled = load(where)
     with working("testing"):
-        found = compiled.self_test(sizes=dict(sizes))
+        found = compiled.self_test(sizes=sizes)
         rows: list[dict[str, Any]] = [
             dataclasses.asdict(row) if dataclasses.is_dataclass(row) and not isinstance(row, type) else dict(row)
             for row in found
