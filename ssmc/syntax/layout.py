@@ -79,7 +79,7 @@ class _Splitter:
 
     def goes_on(self) -> bool:
         """Whether a newline here does not end the statement."""
-        return bool(self.open) or bool(self.line) and self.line[-1].type in CONTINUES
+        return bool(self.open) or (bool(self.line) and self.line[-1].type in CONTINUES)
 
     def end(self, token: Token | None) -> Iterator[Line]:
         """The statement that a newline, a `;` or the end of the text ends."""
