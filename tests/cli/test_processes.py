@@ -1,0 +1,92 @@
+"""The commands as processes: how quick they start, what they import, and what pipes and signals do to them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SSMC = str(Path(sys.executable).with_name("ssmc"))
+
+
+def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([SSMC, *map(str, arguments)], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def seconds(*arguments: str | Path, times: int = 3) -> float:
+    """The best of some runs: the machine may be busy with other tests."""
+    took = []
+    for _ in range(times):
+        before = time.perf_counter()
+        assert run(*arguments).returncode == 0
+        took.append(time.perf_counter() - before)
+    return min(took)
+
+
+def test_check_is_quick(examples_dir: Path) -> None:
+    assert seconds("check", examples_dir / "mamba.ssm") < 0.6
+
+
+def test_explain_is_quick(examples_dir: Path) -> None:
+    assert seconds("explain", examples_dir / "mamba.ssm", "--size", "D=1536", "--size", "N=16", "--size", "R=48") < 1.5
+
+
+@pytest.mark.parametrize("command", ["check", "explain"])
+def test_reading_a_spec_does_not_import_torch(command: str, examples_dir: Path) -> None:
+    code = f"""
+import sys
+from ssmc.cli.main import cli
+try:
+    cli.main(["{command}", {str(examples_dir / "mamba.ssm")!r}])
+except SystemExit as leave:
+    assert leave.code == 0, leave.code
+print("torch" in sys.modules, "triton" in sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "False False", done.stderr
+
+
+def test_python_m_is_the_same() -> None:
+    done = subprocess.run([sys.executable, "-m", "ssmc", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == run("--version").stdout
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    for _ in range(3):
+        done = subprocess.run(
+            f"{SSMC} examples --json | head -c 10; exit ${{PIPESTATUS[0]}}",
+            shell=True,
+            executable="/bin/bash",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_closed_output_is_no_error(examples_dir: Path) -> None:
+    done = subprocess.run(f"{SSMC} examples >&-", shell=True, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+
+
+def test_interrupting_is_130_and_quiet(tmp_path: Path) -> None:
+    # `-` waits for the standard input, which never comes.
+    reading, writing = os.pipe()
+    with subprocess.Popen([SSMC, "check", "-"], stdin=reading, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        said = process.stderr.read()
+        assert process.wait(timeout=20) == 130
+    os.close(reading)
+    os.close(writing)
+    assert said.split() == ["interrupted"]
+
+
+def test_no_progress_in_a_pipe(examples_dir: Path) -> None:
+    assert run("test", examples_dir / "ema.ssm").stderr == ""
