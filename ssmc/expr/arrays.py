@@ -130,7 +130,7 @@ class Arrays:
 
         By the series near 0, by phi_k = (phi_{k-1} - 1/(k-1)!) / x elsewhere: each where it does not cancel.
         """
-        order = int(k)
+        order = int(k.item() if hasattr(k, "item") else k)  # a constant, perhaps with dimensions of size 1
         if order == 0:
             return self.exp(x)
         small = self.abs(x) < (1.0 if order == 1 else 2.0)

@@ -328,7 +328,7 @@ _entries: list[Operator] = [
     Operator("logaddexp", 2, _real_inexact, lambda xp, x, y: xp.logaddexp(x, y),
              lambda sp, x, y: sp.log(sp.exp(x) + sp.exp(y)), _d_logaddexp,
              lambda a, b: Interval(max(a.low, b.low), math.inf), (1, 1), associative=True, commutative=True,
-             identity=-math.inf, cost=30),
+             identity=-math.inf, distributes_over=("max", "min"), cost=30),
     Operator("where", 3, _choice, lambda xp, c, x, y: xp.where(c, x, y), lambda sp, c, x, y: sp.Piecewise((x, c), (y, True)),
              _d_where, lambda c, a, b: iv.join(a, b), (0, 1, 1)),
     # conversions, inserted by the arena where an operator needs one kind

@@ -22,7 +22,9 @@ def _blocks(readme: str) -> list[str]:
 
 def _declared(module: ModuleType, hidden: tuple[str, ...]) -> dict[str, list[str]]:
     classes = [
-        c for c in vars(module).values() if dataclasses.is_dataclass(c) and getattr(c, "__module__", "") == module.__name__
+        c
+        for c in vars(module).values()
+        if dataclasses.is_dataclass(c) and getattr(c, "__module__", "") == module.__name__
     ]
     return {c.__name__: [f.name for f in dataclasses.fields(c) if f.name not in hidden] for c in classes}  # type: ignore[union-attr]
 
