@@ -373,6 +373,9 @@ class TorchArrays(Arrays):
     def rsqrt(self, x: Array) -> Array:
         return self.lib.rsqrt(x)
 
+    def conj(self, x: Array) -> Array:
+        return self.lib.conj_physical(x)
+
     def sigmoid(self, x: Array) -> Array:
         return self.lib.sigmoid(x)
 

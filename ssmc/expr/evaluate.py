@@ -102,7 +102,10 @@ class Evaluator:
             case n.Map(op=op, args=nodes):
                 axes = self._joined(args, node.axes)
                 kinds = _operand_kinds(op, node.kind, [a.kind for a in nodes])
-                data = [xp.cast(self.align(a, axes), k) if k else self.align(a, axes) for a, k in zip(args, kinds)]
+                data = [
+                    xp.cast(self.align(a, axes), k) if k else self.align(a, axes)
+                    for a, k in zip(args, kinds, strict=True)
+                ]
                 return Named(axes, xp.cast(OPS[op].evaluate(xp, *data), node.kind))
             case n.Const(value=value, kind=kind):
                 if node not in self._consts:

@@ -244,14 +244,14 @@ def test_kernel_nodes(xp: Arrays) -> None:
 
     lag = ar.lag(b, halo, 2)
     conv = ar.fft_conv(a, b, ("N",))
-    h, l, c = evaluate([node, lag, conv], leaf, xp, {"N": 3, "time": 6})
+    h, late, c = evaluate([node, lag, conv], leaf, xp, {"N": 3, "time": 6})
     state, expected = np.zeros(3), []
     for t in range(6):
         state = ad[t] * state + bd[t]
         expected.append(state)
     np.testing.assert_allclose(h.data, expected)
-    assert h.axes == l.axes == ("time", "N")
-    np.testing.assert_allclose(l.data, np.concatenate([hd[1:], bd[:4]]))
+    assert h.axes == late.axes == ("time", "N")
+    np.testing.assert_allclose(late.data, np.concatenate([hd[1:], bd[:4]]))
     np.testing.assert_allclose(c.data, sum(np.convolve(ad[:, i], bd[:, i])[:6] for i in range(3)))
 
 
