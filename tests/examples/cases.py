@@ -88,7 +88,7 @@ class Expect:
 
 @dataclass(frozen=True)
 class Case:
-    """One example. `expected_class` is the summary of SYSTEMS.md; `expect` is what a program can compare."""
+    """One example. `expected_class` is how the literature would sum it up, in the families K0 … K14; `expect` is what a program can compare."""
 
     name: str
     sizes: dict[str, int]
@@ -258,15 +258,22 @@ CASES: tuple[Case, ...] = (
         "sru2", diagonal.sru2, "D=3", "x[D] u[D] f[D] r[D]", "b_f[D] b_r[D] v_f[D] v_r[D] alpha:near_one", "c[D]",
         "K10", "c nonlinear data elementwise K10",
     ),
-    _case("min_gru", diagonal.min_gru, "D=3", "z[D] c[D]", "", "h[D]:positive", "K3", "h affine data diagonal K3"),
-    _case("min_lstm", diagonal.min_lstm, "D=3", "f[D] i[D] c[D]", "", "h[D]:positive", "K3", "h affine data diagonal K3"),
+    _case(
+        "min_gru", diagonal.min_gru, "D=3", "z[D] c[D]", "", "h[D]:positive",
+        "K3", "h affine data diagonal K3",
+    ),
+    _case(
+        "min_lstm", diagonal.min_lstm, "D=3", "f[D] i[D] c[D]", "", "h[D]:positive",
+        "K3", "h affine data diagonal K3",
+    ),
     _case(
         "rg_lru", diagonal.rg_lru, "H=2 D=3 W=4", "u[H,D] gate[H,D] reset:bool",
         "conv_weight[H,D,W] conv_bias[H,D] W_x[H,D,D] b_x[H,D] W_a[H,D,D] b_a[H,D] Lambda[H,D]", "h[H,D]",
         "K3", "h affine data diagonal K3",
     ),
     _case(
-        "linear_attention", matrix.linear_attention, "H=2 K=4 V=3", "q[H,K] k[H,K] v[H,V]", "", "S[H,K,V] z[H,K]:positive",
+        "linear_attention", matrix.linear_attention, "H=2 K=4 V=3", "q[H,K] k[H,K] v[H,V]", "",
+        "S[H,K,V] z[H,K]:positive",
         "K4 (a=1)", "S affine invariant identity|scalar K4; z affine invariant identity|scalar K1|K3|K4",
     ),
     _case(
@@ -366,7 +373,8 @@ CASES: tuple[Case, ...] = (
         "A_log[H]:small dt_bias[H]", "S[H,K,V]", "K6", "S affine data low_rank K6",
     ),
     _case(
-        "comba", delta.comba, "H=2 K=4 V=3", "q[H,K]:unit k[H,K]:unit p[H,K]:unit v[H,V] g[H]:log_decay beta[H]:fraction",
+        "comba", delta.comba, "H=2 K=4 V=3",
+        "q[H,K]:unit k[H,K]:unit p[H,K]:unit v[H,V] g[H]:log_decay beta[H]:fraction",
         "", "S[H,K,V]", "K6", "S affine data low_rank K6",
     ),
     _case(
@@ -396,7 +404,8 @@ CASES: tuple[Case, ...] = (
         "K11", "h nonlinear data dense K11",
     ),
     _case(
-        "lstm", nonlinear.lstm, "D=3", "i[D] f[D] g[D] o[D]", "U_i[D,D]:small U_f[D,D]:small U_g[D,D]:small U_o[D,D]:small",
+        "lstm", nonlinear.lstm, "D=3", "i[D] f[D] g[D] o[D]",
+        "U_i[D,D]:small U_f[D,D]:small U_g[D,D]:small U_o[D,D]:small",
         "h[D]:small c[D]", "K11", "h nonlinear data block|dense K11; c nonlinear data block|dense K11",
     ),
     _case(

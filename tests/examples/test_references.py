@@ -303,7 +303,7 @@ def test_mamba2_is_its_quadratic_form() -> None:
     m = arrays_of("mamba2")
     x, k, q = (common.silu(common.causal_filter(m[n], m[f"w_{n}"]) + m[f"b_{n}"]) for n in ("x", "B", "C"))
     dt = common.softplus(m["dt"] + m["dt_bias"])
-    G, R, P = x.shape[2:]
+    G, R = x.shape[2:4]
     y = np.zeros_like(x)  # the groups are only a view: run every head alone
     for g in range(G):
         for r in range(R):
@@ -426,7 +426,7 @@ def test_deltanet_is_the_chunked_form_with_a_triangular_solve() -> None:
 
 def test_kda_comba_and_delta_product_correct_a_prediction() -> None:
     a = arrays_of("kda")
-    q, k, beta = common.unit(a["q"]), common.unit(a["k"]), common.sigmoid(a["b"])
+    k, beta = common.unit(a["k"]), common.sigmoid(a["b"])
     g = -np.exp(a["A_log"])[:, None] * common.softplus(a["a"] + a["dt_bias"])
     S = np.zeros((B, *k.shape[2:], a["v"].shape[-1]))
     for t in range(L):

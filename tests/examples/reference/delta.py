@@ -1,4 +1,4 @@
-"""The delta-rule family (SYSTEMS family E): every step is written with the dense transition matrix of its equation."""
+"""The delta-rule family: every step is written with the dense transition matrix of its equation."""
 
 from __future__ import annotations
 

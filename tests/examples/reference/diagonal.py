@@ -1,4 +1,4 @@
-"""Elementwise recurrences with data-dependent coefficients (SYSTEMS family B), and SRU's nonlinear second version."""
+"""Elementwise recurrences with data-dependent coefficients, and SRU's nonlinear second version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time-invariant linear systems (SYSTEMS family A) and HiPPO-LegS, which depends on the step number only."""
+"""Time-invariant linear systems, and HiPPO-LegS, which depends on the step number only."""
 
 from __future__ import annotations
 

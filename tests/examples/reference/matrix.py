@@ -1,4 +1,4 @@
-"""Matrix states with a scalar or a diagonal decay (SYSTEMS families C and D), gated slots, Based and Hydra.
+"""Matrix states with a scalar or a diagonal decay, gated slots, Based and Hydra.
 
 States are kept as the references keep them, K first unless said: `S[b, h, k, v]`.
 """
@@ -166,11 +166,10 @@ def mamba3(
     state_S: Array | None = None,
 ) -> Result:
     one = np.ones((x.shape[2], 1, x.shape[3]))
-    result = mamba3_mimo(
+    return mamba3_mimo(
         x, z, B[:, :, None], C[:, :, None], dt, a, trap, angle, dt_bias, w_B, w_C, b_B[:, None], b_C[:, None],
         skip, one, one, one, state_theta, state_S,
     )  # fmt: skip
-    return result
 
 
 def mamba3_mimo(
@@ -382,7 +381,10 @@ def hydra(
     state_S: Array | None = None,
     state_T: Array | None = None,
 ) -> Result:
-    """shift(SSD(x)) + flip(shift(SSD(flip x))) + d x, the norm, the gate. `state_T` is what the backward run starts from."""
+    """shift(SSD(x)) + flip(shift(SSD(flip x))) + d x, the norm, the gate.
+
+    `state_T` is what the backward run starts from.
+    """
     u = silu(centred_filter(x, w_x) + b_x)
 
     def run(u: Array, dt: Array, B: Array, C: Array, state: Array | None) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""Max-stabilised systems (SYSTEMS family F), test-time training at mini-batch 1, and the classical nonlinear networks."""
+"""Max-stabilised systems, learning at test time with mini-batches of one, the classical nonlinear networks."""
 
 from __future__ import annotations
 
