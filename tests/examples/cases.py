@@ -88,7 +88,10 @@ class Expect:
 
 @dataclass(frozen=True)
 class Case:
-    """One example. `expected_class` is how the literature would sum it up, in the families K0 … K14; `expect` is what a program can compare."""
+    """One example.
+
+    `expected_class` sums it up in the families K0 … K14; `expect` is what a program can compare.
+    """
 
     name: str
     sizes: dict[str, int]
