@@ -1,7 +1,7 @@
 """Array namespaces: NumPy and torch with one vocabulary, in double precision.
 
 `Operator.evaluate` and the evaluator call only what stands here. Both namespaces agree to rounding, also where the
-libraries alone would not: `mod` is floored, `phi` is safe at 0, `logsumexp` of nothing but -inf is -inf, a reduction over
+libraries alone would not: `mod` is floored, `phi` is safe at 0, `logsumexp` of only -inf is -inf, a reduction over
 an empty axis gives the identity. What TorchArrays computes is differentiable by autograd.
 
 An axis is a dimension number here; names are the evaluator's business.

@@ -1,6 +1,6 @@
 """Named-axis evaluation: what an expression is worth, given its leaves.
 
-A value is `Named(axes, data)`: one dimension an axis, each at its full size. A leaf's value may carry `batch` and `time`
+A value is `Named(axes, data)`: a dimension an axis, each at its full size. A leaf's value may carry `batch` and `time`
 axes that the node does not have; they go by name through everything. The same evaluator therefore serves one step, a
 whole sequence at once, and kernel IR.
 """
@@ -151,8 +151,8 @@ class Evaluator:
                 return self.complete(self._chained(parts, axis, node, sizes), node, sizes)
             case n.Prefix():
                 return self._prefix(node, args, sizes)
-            case n.Lag(steps=steps):
-                return self._lagged(node, args[0], args[1], steps, sizes)
+            case n.Lag() | n.Frames() | n.Tail() | n.Append():
+                return self._from_halo(node, args[0], args[1], sizes)
             case n.FftConv(over=over):
                 return self._convolved(node, args[0], args[1], over, sizes)
             case _:
@@ -173,8 +173,10 @@ class Evaluator:
         return Named((*x.axes, axis), self.xp.reshape(x.data, [*x.data.shape, 1]))
 
     def _chained(self, parts: list[Named], axis: str, node: Node, sizes: Mapping[str, int]) -> Named:
-        """The parts one after another along `axis`, broadcast over their other axes."""
-        axes = (*(a for a in self._joined(parts, node.axes) if a != axis), axis)
+        """The parts one after another along `axis`, the last dimension, broadcast over the node's other axes."""
+        every = {a for p in parts for a in p.axes} - {axis}
+        extra = (a for a in EXTRA if a in every and a not in node.axes)
+        axes = (*extra, *(a for a in node.axes if a in every), axis)
         known = {a: s for p in parts for a, s in zip(p.axes, p.data.shape, strict=True)}
         shape = [known[a] if a in known else size_of(a, sizes) for a in axes[:-1]]
         full = [
@@ -202,41 +204,56 @@ class Evaluator:
 
     # -- along time ---------------------------------------------------------------------------------------------
 
-    def _steps(self, x: Named) -> list[Named]:
-        """x at each position of `time`."""
-        at = x.axes.index(n.TIME)
-        rest = tuple(a for a in x.axes if a != n.TIME)
-        return [Named(rest, d) for d in self.xp.unbind(x.data, at)]
-
     def _prefix(self, node: n.Prefix, args: list[Named], sizes: Mapping[str, int]) -> Named:
+        """A sequential fold, one step of the tile after the other."""
         length = next((x.data.shape[x.axes.index(n.TIME)] for x in args if n.TIME in x.axes), 0)
         if length == 0:
             return self.complete(args[node.slot], node, sizes)
-        elements = [self._steps(x) if n.TIME in x.axes else [x] * length for x in args]
         combine = Evaluator(node.combined, self.xp)
-        total = [e[0] for e in elements]
-        out = [total[node.slot]]
-        for t in range(1, length):
-            given = dict(zip(node.earlier, total, strict=True))
-            given.update(zip(node.later, (e[t] for e in elements), strict=True))
-            total = combine(given.__getitem__, sizes)
+        one_step = {**sizes, n.TIME: 1}
+        total: list[Named] = []
+        out: list[Named] = []
+        for t in range(length):
+            element = [_steps(x, n.TIME, t, t + 1) if n.TIME in x.axes else x for x in args]
+            given = dict(zip((*node.earlier, *node.later), (*total, *element), strict=bool(total)))
+            total = combine(given.__getitem__, one_step) if total else element
             out.append(total[node.slot])
-        axes = tuple(a for a in node.axes if a != n.TIME)
-        axes = self._joined(out, axes)
-        known = {a: s for p in out for a, s in zip(p.axes, p.data.shape, strict=True)}
-        shape = [known[a] if a in known else size_of(a, sizes) for a in axes]
-        stacked = self.xp.stack([self.xp.expand(self.align(p, axes), shape) for p in out], len(axes))
-        return self.complete(Named((*axes, n.TIME), self.xp.cast(stacked, node.kind)), node, sizes)
+        timed = [x if n.TIME in x.axes else self._single(x, n.TIME) for x in out]
+        return self.complete(self._chained(timed, n.TIME, node, sizes), node, sizes)
 
-    def _lagged(self, node: Node, arg: Named, halo: Named, steps: int, sizes: Mapping[str, int]) -> Named:
-        length = arg.data.shape[arg.axes.index(n.TIME)]
-        held = halo.data.shape[halo.axes.index(n.LAG)]
-        if held < steps:
-            raise CompilerBug(f"a delay of {steps} steps from a halo of {held}")
-        last = _along(halo.data, halo.axes.index(n.LAG), held - steps, held)
-        before = Named(tuple(n.TIME if a == n.LAG else a for a in halo.axes), last)
-        whole = self._chained([before, arg], n.TIME, node, sizes)
-        return self.complete(Named(whole.axes, _along(whole.data, len(whole.axes) - 1, 0, length)), node, sizes)
+    def _with_halo(self, node: Node, arg: Named, halo: Named, sizes: Mapping[str, int]) -> tuple[Named, int]:
+        """The halo and the tile as one stretch of `time`, and the number of steps in the halo."""
+        before = Named(tuple(n.TIME if a == n.LAG else a for a in halo.axes), halo.data)
+        tile = arg if n.TIME in arg.axes else self._single(arg, n.TIME)
+        return self._chained([before, tile], n.TIME, node, sizes), halo.data.shape[halo.axes.index(n.LAG)]
+
+    def _from_halo(self, node: Node, arg: Named, halo: Named, sizes: Mapping[str, int]) -> Named:
+        whole, held = self._with_halo(node, arg, halo, sizes)
+        end = whole.data.shape[-1]
+        match node:
+            case n.Lag(steps=steps):
+                if held < steps:
+                    raise CompilerBug(f"a delay of {steps} steps from a halo of {held}")
+                found = _steps(whole, n.TIME, held - steps, end - steps)
+            case n.Tail():
+                found = _steps(whole, n.TIME, end - held, end)
+                found = Named(tuple(n.LAG if a == n.TIME else a for a in found.axes), found.data)
+            case n.Append(axis=axis):
+                found = Named(tuple(axis if a == n.TIME else a for a in whole.axes), whole.data)
+            case n.Frames(axis=axis, skip=skip, oldest_first=oldest_first):
+                size = size_of(axis, sizes)
+                if held < size - 1 + skip:
+                    raise CompilerBug(f"{size} steps from {skip} steps before, from a halo of {held}")
+                back = [j + skip for j in (reversed(range(size)) if oldest_first else range(size))]
+                frames = [self._single(_steps(whole, n.TIME, held - j, end - j), axis) for j in back]
+                found = self._chained(frames, axis, node, sizes) if frames else self._none(whole, held, axis, node)
+            case _:
+                raise CompilerBug(f"{node!r} has no halo")
+        return self.complete(found, node, sizes)
+
+    def _none(self, whole: Named, held: int, axis: str, node: Node) -> Named:
+        shape = [*whole.data.shape[:-1], whole.data.shape[-1] - held, 0]
+        return Named((*whole.axes, axis), self.xp.zeros(shape, node.kind))
 
     def _convolved(self, node: Node, kernel: Named, arg: Named, over: Axes, sizes: Mapping[str, int]) -> Named:
         """By the definition: shift, multiply, add."""
@@ -260,8 +277,13 @@ def size_of(axis: str, sizes: Mapping[str, int]) -> int:
     return sizes[base_axis(axis)] if size is None else size
 
 
+def _steps(x: Named, axis: str, start: int, stop: int) -> Named:
+    return Named(x.axes, _along(x.data, x.axes.index(axis), start, stop))
+
+
 def _along(x: Array, dim: int, start: int, stop: int) -> Any:
-    return x[(*(slice(None) for _ in range(dim)), slice(start, stop))]
+    where = (*(slice(None) for _ in range(dim)), slice(start, stop))
+    return x[where]
 
 
 def _operand_kinds(op: str, result: Kind, kinds: Sequence[Kind]) -> list[Kind | None]:

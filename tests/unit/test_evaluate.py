@@ -224,35 +224,81 @@ def test_window_and_history_append_the_current_step(xp: Arrays) -> None:
     np.testing.assert_array_equal(np.transpose(b.data, (0, *order))[0], [[3, 5, 1], [4, 6, 2]])
 
 
+class Tile:
+    """Two tiles of six steps and a halo of three."""
+
+    def __init__(self, xp: Arrays) -> None:
+        rng = np.random.default_rng(4)
+        self.xp = xp
+        self.ar = Arena(["N", "W"])
+        self.a, self.b = (self.ar.load(x, ("time", "N"), "real") for x in "ab")
+        self.halo = self.ar.load("halo", ("lag", "N"), "real")
+        self.ad, self.bd = rng.normal(size=(2, 6, 3))
+        self.hd = rng.normal(size=(3, 3))
+
+    def values(self, *roots: n.Node) -> list[Named]:
+        data = {"a": (("time", "N"), self.ad), "b": (("time", "N"), self.bd), "halo": (("lag", "N"), self.hd)}
+
+        def leaf(x: n.Node) -> Named:
+            axes, value = data[x.buffer]  # type: ignore[attr-defined]
+            return Named(axes, self.xp.asarray(value, "real"))
+
+        return evaluate(list(roots), leaf, self.xp, {"N": 3, "W": 2, "time": 6})
+
+
 @BOTH
-def test_kernel_nodes(xp: Arrays) -> None:
-    ar = Arena(["N"])
-    rng = np.random.default_rng(4)
-    a, b = ar.load("a", ("time", "N"), "real"), ar.load("b", ("time", "N"), "real")
-    a1, b1 = ar.local("a1", ("N",), "real"), ar.local("b1", ("N",), "real")
-    a2, b2 = ar.local("a2", ("N",), "real"), ar.local("b2", ("N",), "real")
+@pytest.mark.parametrize("axes", [("N",), ("time", "N")])
+def test_prefix(xp: Arrays, axes: tuple[str, ...]) -> None:
+    tile = Tile(xp)
+    ar = tile.ar
+    a1, b1, a2, b2 = (ar.local(x, axes, "real") for x in ("a1", "b1", "a2", "b2"))
     combined = (ar.mul(a2, a1), ar.add(ar.mul(a2, b1), b2))
-    node = ar.prefix((a, b), (a1, b1), (a2, b2), combined, (ar.const(1.0), ar.const(0.0)), 1)
-    ad, bd = rng.normal(size=(2, 6, 3))
-    halo = ar.load("halo", ("lag", "N"), "real")
-    hd = rng.normal(size=(3, 3))
-    data = {"a": (("time", "N"), ad), "b": (("time", "N"), bd), "halo": (("lag", "N"), hd)}
-
-    def leaf(x: n.Node) -> Named:
-        axes, value = data[x.buffer]  # type: ignore[attr-defined]
-        return Named(axes, xp.asarray(value, "real"))
-
-    lag = ar.lag(b, halo, 2)
-    conv = ar.fft_conv(a, b, ("N",))
-    h, late, c = evaluate([node, lag, conv], leaf, xp, {"N": 3, "time": 6})
-    state, expected = np.zeros(3), []
+    identity = (ar.const(1.0), ar.const(0.0))
+    node = ar.prefix((tile.a, tile.b), (a1, b1), (a2, b2), combined, identity, 1)
+    still = ar.prefix((ar.const(0.5), tile.b), (a1, b1), (a2, b2), combined, identity, 1)
+    state, other, expected = np.zeros(3), np.zeros(3), []
     for t in range(6):
-        state = ad[t] * state + bd[t]
-        expected.append(state)
-    np.testing.assert_allclose(h.data, expected)
-    assert h.axes == late.axes == ("time", "N")
-    np.testing.assert_allclose(late.data, np.concatenate([hd[1:], bd[:4]]))
-    np.testing.assert_allclose(c.data, sum(np.convolve(ad[:, i], bd[:, i])[:6] for i in range(3)))
+        state, other = tile.ad[t] * state + tile.bd[t], 0.5 * other + tile.bd[t]
+        expected.append([state, other])
+    h, g = tile.values(node, still)
+    order = [h.axes.index(x) for x in ("time", "N")]
+    np.testing.assert_allclose(np.transpose(arr(h), order), np.array(expected)[:, 0])
+    np.testing.assert_allclose(np.transpose(arr(g), order), np.array(expected)[:, 1])
+
+
+@BOTH
+def test_halos(xp: Arrays) -> None:
+    tile = Tile(xp)
+    ar, whole = tile.ar, np.concatenate([tile.hd, tile.bd])
+    lag = ar.lag(tile.b, tile.halo, 2)
+    newest = ar.frames(tile.b, tile.halo, "W", 1, False)
+    oldest = ar.frames(tile.b, tile.halo, "W", 0, True)
+    tail = ar.tail(tile.b, tile.halo)
+    append = ar.append(tile.b, tile.halo, "T")
+    one = ar.append(ar.load("halo", ("N",), "real"), tile.halo, "T")
+    values = tile.values(lag, newest, oldest, tail, append)
+    assert values[0].axes == ("time", "N")
+    np.testing.assert_array_equal(values[0].data, whole[1:7])
+    assert set(values[1].axes) == {"time", "N", "W"}
+    order = [values[1].axes.index(x) for x in ("time", "W", "N")]
+    got = np.transpose(arr(values[1]), order)
+    np.testing.assert_array_equal(got, np.stack([whole[2:8], whole[1:7]], 1))
+    got = np.transpose(arr(values[2]), [values[2].axes.index(x) for x in ("time", "W", "N")])
+    np.testing.assert_array_equal(got, np.stack([whole[2:8], whole[3:9]], 1))
+    assert values[3].axes == ("lag", "N")
+    np.testing.assert_array_equal(values[3].data, whole[-3:])
+    assert set(values[4].axes) == {"T", "N"}
+    got = np.transpose(arr(values[4]), [values[4].axes.index(x) for x in ("T", "N")])
+    np.testing.assert_array_equal(got, whole)
+    (last,) = evaluate([one], lambda x: Named(x.axes, xp.zeros([3] * len(x.axes), "real")), xp, {"N": 3})
+    assert arr(last).shape == tuple({"T": 4, "N": 3}[x] for x in last.axes)
+
+
+@BOTH
+def test_convolution_by_definition(xp: Arrays) -> None:
+    tile = Tile(xp)
+    (c,) = tile.values(tile.ar.fft_conv(tile.a, tile.b, ("N",)))
+    np.testing.assert_allclose(c.data, sum(np.convolve(tile.ad[:, i], tile.bd[:, i])[:6] for i in range(3)))
 
 
 def test_a_deep_expression_needs_no_stack_and_shared_parts_are_computed_once() -> None:
