@@ -73,11 +73,12 @@ def require_backend(name: str) -> None:
 
 def load(where: Target) -> Compiled:
     """The compiled spec of a target; `-` reads the standard input. Raises SpecError."""
-    from ssmc import api
+    from ssmc.api import Compiled
+    from ssmc.syntax.parser import parse
+    from ssmc.syntax.reader import choose_spec
 
-    if where.is_stdin:
-        return api.compile(read_target(where).text, name=where.name)
-    return api.load(where.path, where.name)
+    source = read_target(where)
+    return Compiled(choose_spec(parse(source), where.name), source)
 
 
 def chosen_form(form: str) -> str | None:
