@@ -67,9 +67,9 @@ def _known_mistake(tokens: tuple[Token, ...], place: int, token: Token, before: 
     for word in tokens[: place + 1]:
         if word.type == "NAME" and word.text in _CONTROL and (word is first or word is token or word is before):
             return errors.ControlFlow(word.span, word.text, _CONTROL[word.text])
-    if place == 1 and first.type == "NAME" and token.type not in ("$END", "PRIME"):
-        if token.type in _OPERANDS or (token.text in STATEMENTS and token.type != "NAME"):
-            return errors.UnknownStatement(first.span, first.text, STATEMENTS)
+    word_follows = token.type in _OPERANDS or (token.text in STATEMENTS and token.type != "NAME")
+    if place == 1 and first.type == "NAME" and word_follows:
+        return errors.UnknownStatement(first.span, first.text, STATEMENTS)
     if token.type == "PRIME":
         return errors.MisplacedPrime(token.span)
     primed = any(t.type == "PRIME" for t in tokens[:place])
@@ -77,9 +77,9 @@ def _known_mistake(tokens: tuple[Token, ...], place: int, token: Token, before: 
         return errors.MethodWithoutPrime(token.span, first.text)
     if token.type == "$END" and primed and before is not None and before.type not in BINARY | {"EQUAL", "USING"}:
         return errors.MissingMethod(token.span, first.text)
-    if token.type == "EQUAL" and before is not None and any(t.type == "EQUAL" for t in tokens[:place]):
-        if first.text not in STATEMENTS and not any(t.type == "USING" for t in tokens[:place]):
-            return errors.EqualsInExpression(token.span)
+    seen = {t.type for t in tokens[:place]}
+    if token.type == "EQUAL" and "EQUAL" in seen and "USING" not in seen and first.text not in STATEMENTS:
+        return errors.EqualsInExpression(token.span)
     return None
 
 

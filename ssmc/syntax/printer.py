@@ -5,8 +5,7 @@ Parentheses are those of the tree's `Paren` nodes, and those that the text would
 
 from __future__ import annotations
 
-from typing import assert_never
-
+from ssmc.diagnostics import CompilerBug
 from ssmc.syntax import nodes
 
 # Binding strength, tightest last; one more than the operator's own is needed where it does not associate.
@@ -56,7 +55,7 @@ def print_statement(statement: nodes.Statement) -> str:
         case nodes.Equation(state, right, method, options):
             arguments = ", ".join(f"{option.text} = {print_expr(value)}" for option, value in options)
             return f"{state.text}' = {print_expr(right)} using {method.text}" + (f"({arguments})" if options else "")
-    assert_never(statement)
+    raise CompilerBug(f"no such statement: {statement!r}")
 
 
 def _names(names: tuple[nodes.Identifier, ...]) -> str:
@@ -100,7 +99,7 @@ def _print(expr: nodes.Expr) -> tuple[str, int]:
         case nodes.Renamed(operand, pairs):
             renamed = ", ".join(f"{old.text} -> {new.text}" for old, new in pairs)
             return f"{print_expr(operand, _POSTFIX)}[{renamed}]", _POSTFIX
-    assert_never(expr)
+    raise CompilerBug(f"no such expression: {expr!r}")
 
 
 def _exponent(expr: nodes.Expr) -> str:
@@ -111,6 +110,4 @@ def _exponent(expr: nodes.Expr) -> str:
 
 def print_number(value: int | float | complex) -> str:
     """A literal of that value. Signs are operators: the value is not negative, and a complex one is imaginary."""
-    if isinstance(value, complex):
-        return f"{value.imag!r}j"
     return repr(value)
