@@ -19,7 +19,7 @@ from ssmc.source import Span
 
 N = TypeVar("N", bound=Node)
 
-_FIXED = {n.BATCH: -4, n.TIME: -3, n.SOURCE: -2, n.LAG: -1}
+_FIXED = {n.BATCH: -5, n.BLOCK: -4, n.TIME: -3, n.SOURCE: -2, n.LAG: -1}
 
 
 class Arena:
@@ -124,6 +124,8 @@ class Arena:
         kind = entry.rule(*(a.kind for a in args))
         if kind is None:
             raise CompilerBug(f"{op} does not take {', '.join(a.kind for a in args)}")
+        if op == "pow" and kind == "int" and not _stays_int(*args):
+            return self.map(op, self.cast(args[0], "real"), args[1])
         simple = self._simplify(op, args, kind)
         if simple is not None:
             return simple
@@ -273,10 +275,10 @@ class Arena:
 
     def prefix(self, args: Sequence[Node], earlier: Sequence[Node], later: Sequence[Node], combined: Sequence[Node],
                identity: Sequence[Node], slot: int) -> n.Prefix:
-        arg = args[slot]
-        kind = join_kinds(arg.kind, combined[slot].kind)
-        return self._intern(n.Prefix, arg.axes, kind, tuple(args), tuple(earlier), tuple(later), tuple(combined),
-                            tuple(identity), slot)
+        """`earlier` and `later` have the axes of the tiles (batch and time among them), whatever `args` lack."""
+        kind = join_kinds(args[slot].kind, combined[slot].kind)
+        return self._intern(n.Prefix, later[slot].axes, kind, tuple(args), tuple(earlier), tuple(later),
+                            tuple(combined), tuple(identity), slot)
 
     def lag(self, arg: Node, halo: Node, steps: int) -> n.Lag:
         axes = self.union([arg.axes, tuple(a for a in halo.axes if a != n.LAG)])
@@ -289,9 +291,27 @@ class Arena:
     def tail(self, arg: Node, halo: Node) -> n.Tail:
         return self._intern(n.Tail, halo.axes, halo.kind, arg, halo)
 
+    def append(self, arg: Node, halo: Node, axis: str) -> n.Append:
+        rest = [tuple(a for a in x.axes if a not in (n.TIME, n.LAG)) for x in (arg, halo)]
+        return self._intern(n.Append, self.union([*rest, (axis,)]), join_kinds(arg.kind, halo.kind), arg, halo, axis)
+
     def fft_conv(self, kernel: Node, arg: Node, over: Axes) -> n.FftConv:
         axes = tuple(a for a in self.union([arg.axes, kernel.axes]) if a not in over)
         return self._intern(n.FftConv, axes, _inexact(kernel, arg), kernel, arg, over)
+
+    def split(self, arg: Node, axis: str, outer: str, size: int) -> n.Split:
+        return self._intern(n.Split, self.sorted_axes((*arg.axes, outer)), arg.kind, arg, axis, outer, size)
+
+    def join(self, arg: Node, axis: str, outer: str) -> n.Join:
+        return self._intern(n.Join, tuple(a for a in arg.axes if a != outer), arg.kind, arg, axis, outer)
+
+    def geometric(self, coefficient: Node, base: Node, over: Axes, first: int) -> n.Geometric:
+        every = set(coefficient.axes) | set(base.axes) | {n.TIME}
+        axes = self.sorted_axes(every - set(over))
+        return self._intern(n.Geometric, axes, _inexact(coefficient, base), coefficient, base, over, first)
+
+    def moment(self, arg: Node, base: Node, factor: Node, carry: Node) -> n.Moment:
+        return self._intern(n.Moment, carry.axes, carry.kind, arg, base, factor, carry)
 
     # -- rebuilding --------------------------------------------------------------------------------------------
 
@@ -329,6 +349,16 @@ class Arena:
                 return self.frames(kids[0], kids[1], axis, skip, oldest_first)
             case n.Tail():
                 return self.tail(kids[0], kids[1])
+            case n.Append(axis=axis):
+                return self.append(kids[0], kids[1], axis)
+            case n.Split(axis=axis, outer=outer, size=size):
+                return self.split(kids[0], axis, outer, size)
+            case n.Join(axis=axis, outer=outer):
+                return self.join(kids[0], axis, outer)
+            case n.Geometric(over=over, first=first):
+                return self.geometric(kids[0], kids[1], over, first)
+            case n.Moment():
+                return self.moment(kids[0], kids[1], kids[2], kids[3])
             case n.FftConv(over=over):
                 return self.fft_conv(kids[0], kids[1], over)
             case n.Const(value=value, kind=kind):
@@ -390,6 +420,7 @@ _FOLDS: dict[str, Callable[..., Any]] = {
     "sub": lambda x, y: x - y,
     "mul": lambda x, y: x * y,
     "div": lambda x, y: x / y,
+    "pow": lambda x, p: x**p,
     "lt": lambda x, y: x < y,
     "le": lambda x, y: x <= y,
     "gt": lambda x, y: x > y,
@@ -410,15 +441,16 @@ _FOLDS: dict[str, Callable[..., Any]] = {
 }
 
 
+def _stays_int(base: Node, exponent: Node) -> bool:
+    """Whether a power of integers is one: the exponent is known not to be negative, a known result not to be huge."""
+    if not isinstance(exponent, n.Const) or exponent.value < 0:  # type: ignore[operator]
+        return False
+    return not isinstance(base, n.Const) or int(base.value.real).bit_length() * int(exponent.value.real) <= 53
+
+
 def _fold(op: str, values: list[Any]) -> Any:
     """The value of a constant expression, or None where it is left to run time (overflow, domain, huge integers)."""
-    if op == "pow":
-        x, p = values
-        if isinstance(x, int) and isinstance(p, int) and (p < 0 or abs(p) > 64 or abs(x) > 2**16):
-            return float(x) ** p if x != 0 and abs(p) < 64 else None
-        f: Callable[..., Any] | None = lambda x, p: x**p  # noqa: E731
-    else:
-        f = _FOLDS.get(op)
+    f = _FOLDS.get(op)
     if f is None:
         return None
     try:

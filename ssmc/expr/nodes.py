@@ -2,7 +2,8 @@
 
     Leaf    = Const | Input | Param | Time | Size | Index | Read | Table | Draw | Local | Load
     Inner   = Map | Reduce | Cumulative | Rename | Pick | Shift | Solve | Expm | Window | History
-            | Prefix | Lag | Frames | Tail | FftConv
+            | Prefix | Lag | Frames | Tail | Append | FftConv | Split | Join
+            | Geometric | Moment
 
 A node is immutable and made only by an `Arena` (see arena.py), which types it and hash-conses it: within one arena two
 equal expressions are one object, so equality is identity and recursion is memoised by the node itself.
@@ -24,8 +25,9 @@ KINDS: tuple[Kind, ...] = ("bool", "int", "real", "complex")
 Axes = tuple[str, ...]
 
 # Axes that only kernel IR has. `time` is the position in the sequence (or in a chunk of it), `source` a second copy of
-# it (the column of a chunk's product), `lag` the steps held by a delay line, oldest first.
-BATCH, TIME, SOURCE, LAG = "batch", "time", "source", "lag"
+# it (the column of a chunk's product), `lag` the steps held by a delay line, oldest first, `block` counts the pieces of a
+# chunk.
+BATCH, TIME, SOURCE, LAG, BLOCK = "batch", "time", "source", "lag", "block"
 
 
 def base_axis(axis: str) -> str:
@@ -285,6 +287,15 @@ class Tail(Node):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Append(Node):
+    """`halo` (axis `lag`) followed by `arg` (its `time`, or one step if it has none) along the new `axis`."""
+
+    arg: Node
+    halo: Node
+    axis: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class FftConv(Node):
     """Causal convolution along `time`: y[t] = sum over s <= t of kernel[t - s] * arg[s]; other axes broadcast.
 
@@ -294,6 +305,48 @@ class FftConv(Node):
     kernel: Node
     arg: Node
     over: Axes
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Split(Node):
+    """`axis` cut into pieces of `size` steps: the new axis `outer` counts them; zero filled to a whole number of them."""
+
+    arg: Node
+    axis: str
+    outer: str
+    size: int
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Join(Node):
+    """The inverse of Split: `outer` and `axis` become `axis` again, without the filling (`axis` is as long as `time`)."""
+
+    arg: Node
+    axis: str
+    outer: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Geometric(Node):
+    """k[l] = sum over `over` of coefficient * base ** (l + first) along `time`, for the steps of the tile.
+
+    Printers compute it from two sets of about sqrt(steps) powers: powers times steps are never held.
+    """
+
+    coefficient: Node
+    base: Node
+    over: Axes
+    first: int
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Moment(Node):
+    """base ** steps * carry + sum over `time` of base ** (steps - 1 - t) * factor * arg[t]: the state after a tile."""
+
+    arg: Node
+    base: Node
+    factor: Node
+    carry: Node
 
 
 def children(node: Node) -> tuple[Node, ...]:
@@ -316,10 +369,21 @@ def children(node: Node) -> tuple[Node, ...]:
             return (current,)
         case Prefix(args=args):
             return args
-        case Lag(arg=arg, halo=halo) | Frames(arg=arg, halo=halo) | Tail(arg=arg, halo=halo):
+        case (
+            Lag(arg=arg, halo=halo)
+            | Frames(arg=arg, halo=halo)
+            | Tail(arg=arg, halo=halo)
+            | Append(arg=arg, halo=halo)
+        ):
             return (arg, halo)
         case FftConv(kernel=kernel, arg=arg):
             return (kernel, arg)
+        case Split(arg=arg) | Join(arg=arg):
+            return (arg,)
+        case Geometric(coefficient=coefficient, base=base):
+            return (coefficient, base)
+        case Moment(arg=arg, base=base, factor=factor, carry=carry):
+            return (arg, base, factor, carry)
         case _:
             return ()
 

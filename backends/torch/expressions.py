@@ -1,0 +1,389 @@
+"""Expressions as PyTorch code.
+
+A value is a tensor whose dimensions are its `axes`, in order; a value without axes made of constants and sizes only is
+a Python number. Broadcasting by name becomes indexing with `None`; `Rename` costs nothing; sums of products become
+`einsum`. Precedence is tracked, so parentheses stand only where they are needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from ssmc.diagnostics import CompilerBug
+from ssmc.expr import nodes as n
+from ssmc.expr.nodes import Axes, Node
+
+ATOM, POSTFIX, POWER, UNARY, PRODUCT, SUM, BITAND, BITOR, COMPARE, LOWEST = 100, 95, 90, 85, 80, 75, 70, 65, 60, 0
+
+_INFIX: dict[str, tuple[str, int]] = {
+    "add": ("+", SUM), "sub": ("-", SUM), "mul": ("*", PRODUCT), "div": ("/", PRODUCT), "pow": ("**", POWER),
+    "lt": ("<", COMPARE), "le": ("<=", COMPARE), "gt": (">", COMPARE), "ge": (">=", COMPARE), "eq": ("==", COMPARE),
+    "ne": ("!=", COMPARE), "and": ("&", BITAND), "or": ("|", BITOR),
+}  # fmt: skip
+_FUNCTION = {
+    "exp": "torch.exp", "log": "torch.log", "log1p": "torch.log1p", "expm1": "torch.expm1", "sqrt": "torch.sqrt",
+    "rsqrt": "torch.rsqrt", "abs": "torch.abs", "sign": "torch.sgn", "conj": "torch.conj", "angle": "torch.angle",
+    "sin": "torch.sin", "cos": "torch.cos", "tan": "torch.tan", "tanh": "torch.tanh", "sigmoid": "torch.sigmoid",
+    "logsigmoid": "F.logsigmoid", "silu": "F.silu", "gelu": "F.gelu", "relu": "torch.relu", "elu": "F.elu",
+    "erf": "torch.erf", "floor": "torch.floor", "round": "torch.round", "mod": "torch.remainder",
+    "logaddexp": "torch.logaddexp",
+}  # fmt: skip
+_NUMBER = {"exp": "math.exp", "log": "math.log", "log1p": "math.log1p", "expm1": "math.expm1", "sqrt": "math.sqrt",
+           "sin": "math.sin", "cos": "math.cos", "tan": "math.tan", "tanh": "math.tanh", "erf": "math.erf",
+           "floor": "math.floor", "round": "round", "abs": "abs"}  # fmt: skip
+
+
+class Expressions:
+    """Prints expressions. `names` gives the code of a Local or Load; `used` collects the helper functions needed."""
+
+    def __init__(self, names: Mapping[tuple[str, str], str]) -> None:
+        self.names = names  # ("local" | "load", name) -> code
+        self.used: set[str] = set()
+        self.fuse = False  # print x * y + z as torch.addcmul
+        self._prefix_code: dict[tuple[Node, ...], str] = {}
+
+    # -- entry points ------------------------------------------------------------------------------------------
+
+    def code(self, node: Node) -> str:
+        return self._print(node)[0]
+
+    def as_axes(self, node: Node, axes: Axes, sizes: Mapping[str, str] | None = None) -> str:
+        """`node` with exactly these dimensions; `sizes` (code of each dimension) expands the missing ones."""
+        code, level = self._aligned(node, axes)
+        missing = [a for a in axes if a not in node.axes]
+        if missing and sizes is not None:
+            if self.is_number(node):
+                code, level = self.tensor(node), ATOM
+            shape = ", ".join(sizes[a] if a in missing else "-1" for a in axes)
+            return f"{self._wrap((code, level), POSTFIX)}.expand({shape})"
+        return code
+
+    def tensor(self, node: Node) -> str:
+        """`node` as a tensor, also where it is a Python number."""
+        code = self.code(node)
+        return f"torch.tensor({code}, dtype={dtype_of(node)}, device=device)" if self.is_number(node) else code
+
+    def is_number(self, node: Node) -> bool:
+        """Whether the value is a Python number."""
+        match node:
+            case n.Const() | n.Size():
+                return True
+            case n.Map(args=args):
+                return not node.axes and all(self.is_number(a) for a in args)
+            case _:
+                return False
+
+    # -- nodes -------------------------------------------------------------------------------------------------
+
+    def _print(self, node: Node) -> tuple[str, int]:
+        match node:
+            case n.Const(value=value):
+                return _number(value)
+            case n.Size(axis=axis):
+                return self.names["size", n.base_axis(axis)], ATOM
+            case n.Index(axes=(axis,)):
+                return f"torch.arange({self.names['size', n.base_axis(axis)]}, device=device)", ATOM
+            case n.Local(name=name):
+                return self.names.get(("local", name), name), ATOM
+            case n.Load(buffer=buffer):
+                return self.names["load", buffer], ATOM
+            case n.Map():
+                return self._map(node)
+            case n.Reduce():
+                return self._reduce(node)
+            case n.Rename(arg=arg):
+                return self._print(arg)
+            case n.Pick(arg=arg, axis=axis, index=index):
+                return f"{self._postfix(arg)}.select({arg.axes.index(axis)}, {index})", POSTFIX
+            case n.Shift(arg=arg, axis=axis, steps=steps):
+                return self._helper("_shift", self.code(arg), str(arg.axes.index(axis)), str(steps))
+            case n.Cumulative(op=op, arg=arg, axis=axis, reverse=reverse):
+                name = "cumsum" if op == "sum" else "cumprod"
+                d = arg.axes.index(axis)
+                x = self._postfix(arg)
+                return (f"{x}.flip({d}).{name}({d}).flip({d})" if reverse else f"{x}.{name}({d})"), POSTFIX
+            case n.Solve(matrix=matrix, rhs=rhs, row=row, col=col):
+                others = tuple(a for a in node.axes if a != row)
+                a = self._cast(matrix, node, self.as_axes(matrix, (*others, row, col)))
+                b = self._cast(rhs, node, self.as_axes(rhs, (*others, row)))
+                solved = self._helper("_solve", a, b)
+                return self._reordered(solved, (*others, row), node.axes)
+            case n.Expm(matrix=matrix, row=row, col=col):
+                others = tuple(a for a in node.axes if a not in (row, col))
+                inner = f"torch.linalg.matrix_exp({self.as_axes(matrix, (*others, row, col))})"
+                return self._reordered((inner, ATOM), (*others, row, col), node.axes)
+            case n.Lag(arg=arg, halo=halo, steps=steps):
+                return self._helper("_lag", self._full(arg, node.axes), self._halo(halo, node.axes), str(steps))
+            case n.Tail(arg=arg, halo=halo):
+                rest = tuple(a for a in halo.axes if a not in (n.BATCH, n.LAG))
+                time = (n.TIME,) if n.TIME in arg.axes else ()
+                x = self._full(arg, (n.BATCH, *time, *rest))
+                return self._helper("_tail", x if time else f"({x}).unsqueeze(1)", self._halo(halo, halo.axes))
+            case n.Frames():
+                return self._frames(node)
+            case n.Append(arg=arg, halo=halo, axis=axis):
+                rest = tuple(a for a in node.axes if a not in (n.BATCH, axis))
+                time = (n.TIME,) if n.TIME in arg.axes else ()
+                x = self._full(arg, (n.BATCH, *time, *rest))
+                joined = f"torch.cat([{self._halo(halo, (n.BATCH, n.LAG, *rest))}, {x if time else f'({x}).unsqueeze(1)'}], 1)"
+                return self._reordered((joined, ATOM), (n.BATCH, axis, *rest), node.axes)
+            case n.Prefix():
+                return f"{self.names['prefix', str(id(node.args))]}[{node.slot}]", POSTFIX
+            case n.FftConv(kernel=kernel, arg=arg, over=over):
+                every = tuple(a for a in {**dict.fromkeys(arg.axes), **dict.fromkeys(kernel.axes)} if a != n.TIME)
+                return self._fft_conv(node, kernel, arg, over, every)
+            case n.Table(name=name):
+                raise CompilerBug(f"the table {name} reached the printer")
+            case _:
+                raise CompilerBug(f"{type(node).__name__} has no PyTorch code")
+
+    def _map(self, node: n.Map) -> tuple[str, int]:
+        op, args = node.op, node.args
+        if all(self.is_number(a) for a in args) and not node.axes:
+            number = self._number_map(op, args)
+            if number is not None:
+                return number
+        match op:
+            case "neg":
+                return f"-{self._operand(args[0], node, UNARY)}", UNARY
+            case "not":
+                return f"~{self._operand(args[0], node, UNARY)}", UNARY
+            case "where":
+                return self._where(node)
+            case "min" | "max":
+                parts = [self._tensor_operand(a, node) for a in args]
+                return f"torch.{op}imum({parts[0]}, {parts[1]})", ATOM
+            case "softplus":
+                return f"F.softplus({self._operand(args[0], node, LOWEST)}, threshold=40)", ATOM
+            case "phi":
+                return self._helper("_phi", self._tensor_operand(args[0], node), self.code(args[1]))
+            case "real" | "imag":
+                if args[0].kind == "complex":
+                    return f"torch.{op}({self.code(args[0])})", ATOM
+                return self._print(args[0]) if op == "real" else (f"torch.zeros_like({self.tensor(args[0])})", ATOM)
+            case "cast_real" | "cast_complex" | "cast_int":
+                return f"{self._postfix(args[0])}.to({dtype_of(node)})", POSTFIX
+            case "add" if self.fuse:
+                fused = self._addcmul(node)
+                if fused is not None:
+                    return fused
+        if op in _INFIX:
+            symbol, level = _INFIX[op]
+            # ** is right-associative, the others left; comparisons do not chain
+            left = level + 1 if op == "pow" or level == COMPARE else level
+            right = level if op == "pow" else level + 1
+            if level in (BITAND, BITOR):
+                left = right = POSTFIX
+            return f"{self._operand(args[0], node, left)} {symbol} {self._operand(args[1], node, right)}", level
+        if op in _FUNCTION:
+            # a number as the only tensor-less operand must be made one
+            codes = [self._tensor_operand(a, node) for a in args]
+            return f"{_FUNCTION[op]}({', '.join(codes)})", ATOM
+        raise CompilerBug(f"the operator {op} has no PyTorch code")
+
+    def _number_map(self, op: str, args: tuple[Node, ...]) -> tuple[str, int] | None:
+        codes = [self._print(a) for a in args]
+        if op in ("neg", "not"):
+            return f"{'-' if op == 'neg' else 'not '}{self._wrap(codes[0], UNARY)}", UNARY if op == "neg" else LOWEST
+        if op in ("and", "or"):
+            return f"({self._wrap(codes[0], ATOM)} {op} {self._wrap(codes[1], ATOM)})", ATOM
+        if op in _INFIX:
+            symbol, level = _INFIX[op]
+            return f"{self._wrap(codes[0], level + 1)} {symbol} {self._wrap(codes[1], level + 1)}", level
+        if op in ("min", "max"):
+            return f"{op}({codes[0][0]}, {codes[1][0]})", ATOM
+        if op == "mod":
+            return f"{self._wrap(codes[0], POSTFIX)} % {self._wrap(codes[1], POSTFIX)}", PRODUCT
+        if op == "where":
+            return f"({codes[1][0]} if {codes[0][0]} else {codes[2][0]})", ATOM
+        if op.startswith("cast_"):
+            return f"{ {'cast_real': 'float', 'cast_complex': 'complex', 'cast_int': 'int'}[op] }({codes[0][0]})", ATOM
+        if op in _NUMBER and args[0].kind != "complex":
+            return f"{_NUMBER[op]}({codes[0][0]})", ATOM
+        return None
+
+    def _where(self, node: n.Map) -> tuple[str, int]:
+        c, x, y = node.args
+        if self.is_number(c):
+            c_code = f"torch.tensor({self.code(c)}, device=device)"
+        else:
+            c_code = self._aligned(c, node.axes)[0]
+        x_code, y_code = self._operand(x, node, LOWEST), self._operand(y, node, LOWEST)
+        if self.is_number(x) and self.is_number(y):
+            x_code = f"torch.tensor({self.code(x)}, dtype={dtype_of(node)}, device=device)"
+        return f"torch.where({c_code}, {x_code}, {y_code})", ATOM
+
+    def _addcmul(self, node: n.Map) -> tuple[str, int] | None:
+        """x * y + z in one operation, where all three are tensors of the result's kind."""
+        for product, rest in (node.args, node.args[::-1]):
+            if not (isinstance(product, n.Map) and product.op == "mul" and product.kind == node.kind):
+                continue
+            parts = (rest, *product.args)
+            if all(p.kind == node.kind and not self.is_number(p) for p in parts):
+                codes = [self._aligned(p, node.axes)[0] for p in parts]
+                return f"torch.addcmul({', '.join(codes)})", ATOM
+        return None
+
+    # -- reductions --------------------------------------------------------------------------------------------
+
+    def _reduce(self, node: n.Reduce) -> tuple[str, int]:
+        arg, over = node.arg, node.over
+        if node.op == "sum" and node.kind in ("real", "complex"):
+            factors = list(_factors(arg))
+            tensors = [f for f in factors if f.axes]
+            if len(tensors) > 1:
+                return self._einsum(node, factors)
+        dims = ", ".join(str(arg.axes.index(a)) for a in over)
+        dims = dims if len(over) == 1 else f"({dims})"
+        x = self._postfix(arg)
+        match node.op:
+            case "sum":
+                return f"{x}.sum({dims})", POSTFIX
+            case "max" | "min":
+                return f"{x}.a{node.op}({dims})", POSTFIX
+            case "logsumexp":
+                return self._helper("_logsumexp", self._cast(arg, node, self.code(arg)), dims)
+            case "any" | "all" | "prod":
+                for d in sorted((arg.axes.index(a) for a in over), reverse=True):
+                    x = f"{x}.{node.op}({d})"
+                return x, POSTFIX
+            case _:
+                raise CompilerBug(f"the reduction {node.op} has no PyTorch code")
+
+    def _einsum(self, node: n.Reduce, factors: list[Node]) -> tuple[str, int]:
+        scalars = [f for f in factors if not f.axes]
+        tensors = [f for f in factors if f.axes]
+        letters = _letters([a for f in tensors for a in f.axes])
+        # an axis to be summed that no factor has cannot be: reduce checked it
+        pattern = ",".join("".join(letters[a] for a in f.axes) for f in tensors)
+        result = "".join(letters[a] for a in node.axes)
+        # a summed axis that only one factor has and that is summed alone is summed by einsum too
+        codes = ", ".join(self._cast(f, node, self.code(f)) for f in tensors)
+        code = f'torch.einsum("{pattern}->{result}", {codes})'
+        if scalars:
+            rest = " * ".join(self._wrap(self._print(s), PRODUCT + 1) for s in scalars)
+            return f"{rest} * {code}", PRODUCT
+        return code, ATOM
+
+    # -- delays ------------------------------------------------------------------------------------------------
+
+    def _frames(self, node: n.Frames) -> tuple[str, int]:
+        rest = tuple(a for a in node.axes if a not in (n.BATCH, n.TIME, node.axis))
+        timed = n.TIME in node.arg.axes
+        lead = (n.BATCH, n.TIME) if timed else (n.BATCH,)
+        x = self._full(node.arg, (*lead, *rest))
+        x = x if timed else f"({x}).unsqueeze(1)"
+        size = self.names["size", n.base_axis(node.axis)]
+        halo = self._halo(node.halo, (n.BATCH, n.LAG, *rest))
+        code, _ = self._helper("_frames", x, halo, size, str(node.skip), str(node.oldest_first))
+        if not timed:
+            code = f"{code}.squeeze(1)"
+        return self._reordered((code, POSTFIX), (*lead, *rest, node.axis), node.axes)
+
+    def _halo(self, halo: Node, axes: Axes) -> str:
+        """A delay line with axis `lag` second; a plain state is a line of one step."""
+        if n.LAG not in halo.axes:
+            return f"{self._postfix(halo)}.unsqueeze(1)"
+        rest = tuple(a for a in axes if a not in (n.BATCH, n.TIME, n.LAG))
+        return self._full(halo, (n.BATCH, n.LAG, *rest))
+
+    def _fft_conv(self, node: n.FftConv, kernel: Node, arg: Node, over: Axes, every: Axes) -> tuple[str, int]:
+        raise CompilerBug("FftConv is printed as a statement")
+
+    # -- pieces ------------------------------------------------------------------------------------------------
+
+    def _full(self, node: Node, axes: Axes) -> str:
+        sizes = {a: self.names["size", n.base_axis(a)] for a in axes if ("size", n.base_axis(a)) in self.names}
+        return self.as_axes(node, axes, sizes)
+
+    def _helper(self, name: str, *args: str) -> tuple[str, int]:
+        self.used.add(name)
+        return f"{name}({', '.join(args)})", ATOM
+
+    def _postfix(self, node: Node) -> str:
+        if self.is_number(node):
+            return self.tensor(node)
+        return self._wrap(self._print(node), POSTFIX)
+
+    def _wrap(self, printed: tuple[str, int], level: int) -> str:
+        code, own = printed
+        return code if own >= level else f"({code})"
+
+    def _cast(self, node: Node, to: Node, code: str) -> str:
+        """Code of a tensor operand in the kind of `to`."""
+        if node.kind == to.kind:
+            return code
+        return f"({code}).to({dtype_of(to)})"
+
+    def _operand(self, node: Node, result: Node, level: int) -> str:
+        """An elementwise operand, aligned; integers join floating point in the result's own precision."""
+        aligned = self._aligned(node, result.axes)
+        if result.kind in ("real", "complex") and node.kind in ("int", "bool") and not self.is_number(node):
+            return f"{self._wrap(aligned, POSTFIX)}.to({dtype_of(result)})"
+        return self._wrap(aligned, level)
+
+    def _tensor_operand(self, node: Node, result: Node) -> str:
+        if self.is_number(node):
+            return f"torch.tensor({self.code(node)}, dtype={dtype_of(result)}, device=device)"
+        return self._operand(node, result, LOWEST)
+
+    def _aligned(self, node: Node, axes: Axes) -> tuple[str, int]:
+        """Code whose dimensions broadcast against `axes`: permuted and with None where one is missing."""
+        printed = self._print(node)
+        if not node.axes or node.axes == axes:
+            return printed
+        order = tuple(a for a in axes if a in node.axes)
+        if len(order) != len(node.axes):
+            raise CompilerBug(f"a value over {node.axes} does not fit {axes}")
+        printed = self._reordered(printed, node.axes, order)
+        first = axes.index(order[0])
+        spots = [":" if a in order else "None" for a in axes[first:]]
+        if "None" not in spots:
+            return printed
+        # full slices before the first None are what `...` says
+        cut = spots.index("None")
+        spots = ["...", *spots[cut:]] if cut else spots
+        return f"{self._wrap(printed, POSTFIX)}[{', '.join(spots)}]", POSTFIX
+
+    def _reordered(self, printed: tuple[str, int], have: Axes, want: Axes) -> tuple[str, int]:
+        if have == want:
+            return printed
+        dims = [have.index(a) for a in want]
+        moved = [i for i, d in enumerate(dims) if i != d]
+        code = self._wrap(printed, POSTFIX)
+        if len(moved) == 2:
+            return f"{code}.transpose({moved[0]}, {moved[1]})", POSTFIX
+        return f"{code}.permute({', '.join(map(str, dims))})", POSTFIX
+
+
+def dtype_of(node: Node) -> str:
+    return {"real": "real", "complex": "cplx", "int": "torch.int64", "bool": "torch.bool"}[node.kind]
+
+
+def _factors(node: Node) -> list[Node]:
+    """The factors of a product, left to right."""
+    if isinstance(node, n.Map) and node.op == "mul":
+        return [*_factors(node.args[0]), *_factors(node.args[1])]
+    return [node]
+
+
+def _letters(axes: list[str]) -> dict[str, str]:
+    """A letter an axis, its own initial where that is free."""
+    letters: dict[str, str] = {}
+    free = list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    for axis in dict.fromkeys(axes):
+        wish = axis[0].lower()
+        letter = wish if wish in free else free[-1] if wish.upper() not in free else wish.upper()
+        free.remove(letter)
+        letters[axis] = letter
+    return letters
+
+
+def _number(value: bool | int | float | complex) -> tuple[str, int]:
+    if isinstance(value, complex):
+        return f"complex({_number(value.real)[0]}, {_number(value.imag)[0]})", ATOM
+    if isinstance(value, float) and not math.isfinite(value):
+        text = "math.nan" if math.isnan(value) else "math.inf"
+        return (f"-{text}", UNARY) if value < 0 else (text, ATOM)
+    return repr(value), (UNARY if not isinstance(value, bool) and value < 0 else ATOM)

@@ -1,0 +1,113 @@
+"""Helper functions that generated modules carry along: each is copied, as it stands here, where it is used.
+
+Dimensions are (batch, time, …) for tiles, (batch, lag, …) for delay lines with the oldest step first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+
+def _precision(like: Tensor) -> tuple[torch.dtype, torch.dtype, torch.device]:
+    """The real and the complex element type that go with a tensor, and its device."""
+    if not (like.is_floating_point() or like.is_complex()):
+        return *_default_precision()[:2], like.device
+    real = like.real.dtype if like.is_complex() else like.dtype
+    return real, (torch.complex128 if real == torch.float64 else torch.complex64), like.device
+
+
+def _default_precision() -> tuple[torch.dtype, torch.dtype, torch.device]:
+    """The element types where the call gives none."""
+    real = torch.get_default_dtype()
+    return real, (torch.complex128 if real == torch.float64 else torch.complex64), torch.device("cpu")
+
+
+def _shift(x: Tensor, dim: int, steps: int) -> Tensor:
+    """x moved by `steps` towards higher indices along `dim`, zero filled."""
+    size = x.shape[dim]
+    kept = max(size - abs(steps), 0)
+    zeros = x.new_zeros(*x.shape[:dim], size - kept, *x.shape[dim + 1 :])
+    if steps > 0:
+        return torch.cat([zeros, x.narrow(dim, 0, kept)], dim)
+    return torch.cat([x.narrow(dim, size - kept, kept), zeros], dim)
+
+
+def _solve(a: Tensor, b: Tensor) -> Tensor:
+    """x with a @ x = b over the last axes."""
+    return torch.linalg.solve(a, b.unsqueeze(-1)).squeeze(-1)
+
+
+def _lag(x: Tensor, halo: Tensor, steps: int) -> Tensor:
+    """x delayed by `steps`; the last steps of `halo` come first."""
+    before = halo.narrow(1, halo.shape[1] - steps, steps)
+    return torch.cat([before, x], 1).narrow(1, 0, x.shape[1])
+
+
+def _tail(x: Tensor, halo: Tensor) -> Tensor:
+    """The delay line after x."""
+    return torch.cat([halo, x], 1).narrow(1, x.shape[1], halo.shape[1])
+
+
+def _frames(x: Tensor, halo: Tensor, size: int, skip: int, oldest_first: bool) -> Tensor:
+    """The last `size` steps at every step, along a new last axis; `skip` of them are left out at the end."""
+    line = torch.cat([halo, x], 1)
+    frames = line.narrow(1, halo.shape[1] - skip - size + 1, x.shape[1] + size - 1).unfold(1, size, 1)
+    return frames if oldest_first else frames.flip(-1)
+
+
+def _logsumexp(x: Tensor, dims: int | tuple[int, ...]) -> Tensor:
+    """log(sum(exp(x))), -inf where every term is -inf (with a zero gradient)."""
+    top = x.detach().amax(dims, keepdim=True)
+    top = torch.where(torch.isfinite(top), top, torch.zeros_like(top))
+    total = torch.exp(x - top).sum(dims)
+    empty = total == 0
+    result = torch.log(torch.where(empty, torch.ones_like(total), total)) + top.sum(dims)
+    return torch.where(empty, torch.full_like(result, -torch.inf), result)
+
+
+def _phi(x: Tensor, k: int) -> Tensor:
+    """phi_k(x) = sum over j of x^j / (j + k)!: phi_1(x) = (e^x - 1) / x, and 1 at 0."""
+    factorial = 1.0
+    for i in range(2, k + 1):
+        factorial *= i
+    small = x.abs() < 1.0
+    near = torch.where(small, x, torch.zeros_like(x))
+    far = torch.where(small, torch.ones_like(x), x)
+    series = torch.zeros_like(x)
+    for j in range(18, 0, -1):
+        series = near / (j + k) * (1 + series)
+    series = (1 + series) / factorial
+    value, fact = torch.exp(far), 1.0
+    for i in range(1, k + 1):
+        value = (value - 1 / fact) / far
+        fact *= i
+    return torch.where(small, series, value)
+
+
+def _prefix(combine: Callable[..., tuple[Tensor, ...]], elements: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Inclusive prefix along time of an associative operator: pairs first, so about two operations an element."""
+    steps = elements[0].shape[1]
+    if steps < 2:
+        return tuple(elements)
+    pairs = combine([e[:, 0 : steps - 1 : 2] for e in elements], [e[:, 1::2] for e in elements])
+    odd = _prefix(combine, pairs)
+    inner = (steps - 1) // 2
+    even = combine([o[:, :inner] for o in odd], [e[:, 2::2] for e in elements])
+    result = []
+    for e, at_even, at_odd in zip(elements, even, odd, strict=True):
+        at_even = torch.cat([e[:, :1].to(at_even.dtype), at_even], 1)
+        both = torch.stack([at_even[:, : at_odd.shape[1]], at_odd], 2).flatten(1, 2)
+        result.append(torch.cat([both, at_even[:, at_odd.shape[1] :]], 1))
+    return tuple(result)
+
+
+def _recomputed(function: Callable[..., Any], *args: Any) -> Any:
+    """Run a chunk. For the backward only its arguments are kept: what it computed is computed again."""
+    if torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args):
+        return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False, determinism_check="none")
+    return function(*args)

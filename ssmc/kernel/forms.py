@@ -1,0 +1,12 @@
+"""The lowering of each form, by name."""
+
+from __future__ import annotations
+
+from ssmc.kernel.lower import Lowering
+from ssmc.kernel.recurrent import lower_recurrent
+from ssmc.kernel.scan import lower_scan
+
+LOWERINGS: dict[str, Lowering] = {
+    "recurrent": lower_recurrent,
+    "scan": lower_scan,
+}

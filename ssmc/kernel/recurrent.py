@@ -1,0 +1,95 @@
+"""The form `recurrent`: one step after the other, the state carried.
+
+    pre    what the update needs of this chunk and does not depend on the state, for all steps of the chunk at once
+    core   for every step: the update; every register's new value is stored in a scratch tile
+    post   everything else reads the scratch, again for all steps at once
+
+It is legal for every component. Only the nodes between the component's own reads and its sources are in the core.
+"""
+
+from __future__ import annotations
+
+from ssmc.expr import nodes as n
+from ssmc.expr.nodes import Local, Node
+from ssmc.kernel import nodes as k
+from ssmc.kernel.lower import Tiles
+from ssmc.recurrence.nodes import Component
+from ssmc.step.nodes import reads_of
+
+
+def lower_recurrent(tiles: Tiles, component: Component, chunk: int) -> None:
+    graph, ar = tiles.graph, tiles.arena
+    own = set(component.registers)
+    sources = [graph.register[r].source for r in component.registers]
+    inside = core(sources, own)
+
+    carries: list[k.Carry] = []
+    now: dict[str, Local] = {}
+    for r in component.registers:
+        outer = tiles.carries[r]
+        now[r] = ar.local(tiles.names.fresh(f"{outer.name}_t"), outer.axes, outer.kind)
+        carries.append(k.Carry(now[r], outer))
+
+    values: dict[Node, Node] = {}
+
+    def per_step(node: Node) -> Node | None:
+        if node in values:
+            return values[node]
+        match node:
+            case n.Read(register=r, steps=steps) if r in own:
+                halo = now[r]
+                new: Node = halo if n.LAG not in halo.axes else ar.pick(halo, n.LAG, -steps)
+            case n.Window(register=r, axis=axis, current=current) if r in own:
+                arg = ar.substitute([current], per_step)[0] if current is not None else ar.pick(now[r], n.LAG, -1)
+                new = ar.frames(arg, now[r], axis, 0 if current is not None else 1, False)
+            case n.History(register=r, axis=axis, current=current) if r in own:
+                arg = ar.substitute([current], per_step)[0]
+                if graph.register[r].depth.unbounded:
+                    new = ar.append(arg, now[r], axis)
+                else:
+                    new = ar.frames(arg, now[r], axis, 0, True)
+            case _ if node in inside:
+                return None
+            case n.Const() | n.Size() | n.Index():
+                return node
+            case _:
+                tile = tiles.tile(node)
+                rest = tuple(a for a in tile.axes if a != n.TIME)
+                if n.TIME in tile.axes and not isinstance(tile, n.Local | n.Load):
+                    tile = tiles.let(ar.labels.get(node, "step"), tile, node)
+                if isinstance(tile, n.Local):
+                    new = ar.local(tile.name, rest, tile.kind)
+                elif isinstance(tile, n.Load):
+                    new = ar.load(tile.buffer, rest, tile.kind)
+                else:
+                    new = tile
+        values[node] = new
+        return new
+
+    updates = ar.substitute(sources, per_step)
+    body: list[k.Statement] = []
+    for r, update, source in zip(component.registers, updates, sources, strict=True):
+        register = graph.register[r]
+        new = update
+        if n.LAG in now[r].axes:
+            # only delay lines that feed back through the whole past or a window keep a buffer here
+            new = ar.append(update, now[r], n.LAG) if register.depth.unbounded else ar.tail(update, now[r])
+        body.append(k.Set(now[r], new, graph.span_of(source) or register.span))
+        scratch, axes = tiles.names.fresh(f"{r}_all"), (n.BATCH, n.TIME, *register.axes)
+        tiles.scratch.append(k.Buffer(scratch, axes, register.kind, "scratch"))
+        body.append(k.Store(scratch, update, register.span))
+        tiles.trajectory[r] = ar.load(scratch, axes, register.kind)
+        tiles.values[source] = tiles.trajectory[r]
+        if source in ar.labels:
+            ar.labels.setdefault(tiles.trajectory[r], ar.labels[source])
+        tiles.sets.append(k.Set(tiles.carries[r], now[r], register.span))
+    tiles.statements.append(k.For(1, False, tuple(carries), tuple(body)))
+
+
+def core(sources: list[Node], own: set[str]) -> set[Node]:
+    """The nodes between a component's own reads and its sources."""
+    inside: set[Node] = set()
+    for node in n.postorder(sources):
+        if own & set(reads_of(node)) or any(c in inside for c in n.children(node)):
+            inside.add(node)
+    return inside

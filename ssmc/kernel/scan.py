@@ -1,0 +1,55 @@
+"""The form `scan`: a parallel prefix of the component's associative operator over a chunk, then one application.
+
+    P_t = combine(e_1, …, e_t)      prefix over the tile
+    h_t = apply(P_t, h_0)           h_0: the state the chunk began with
+
+The operator, its neutral element and its application are the analysis's; nothing here depends on the algebra.
+"""
+
+from __future__ import annotations
+
+from ssmc.diagnostics import CompilerBug
+from ssmc.expr import nodes as n
+from ssmc.expr.nodes import Axes, Local, Node
+from ssmc.kernel import nodes as k
+from ssmc.kernel.lower import Tiles
+from ssmc.recurrence.nodes import Component
+
+
+def lower_scan(tiles: Tiles, component: Component, chunk: int) -> None:
+    ar, monoid = tiles.arena, component.monoid
+    if monoid is None:
+        raise CompilerBug(f"scan was chosen for {component.registers}, which has no associative operator")
+    elements = [tiles.tile(e) for e in monoid.element]
+    lets = [
+        tiles.let(f"element_{local.name}", value, node) if not isinstance(value, n.Local | n.Load) else value
+        for local, value, node in zip(monoid.later, elements, monoid.element, strict=True)
+    ]
+    # every slot of the tile has batch and time: the operator mixes slots that have them with slots that do not
+    earlier, later = _tiled(tiles, monoid.earlier), _tiled(tiles, monoid.later)
+    swap = dict(zip((*monoid.earlier, *monoid.later), (*earlier, *later), strict=True))
+    combined = ar.substitute(list(monoid.combined), swap.get)
+    prefixes: dict[Node, Node] = {}
+    for i, local in enumerate(monoid.later):
+        p = ar.prefix(lets, earlier, later, combined, monoid.identity, i)
+        prefixes[local] = tiles.let(f"prefix_{local.name}", p)
+    for register, applied in monoid.applied:
+        r = tiles.graph.register[register]
+
+        def leaf(node: Node) -> Node | None:
+            if isinstance(node, n.Read):
+                return tiles.carries[node.register]
+            return prefixes.get(node)
+
+        value = ar.substitute([applied], leaf)[0]
+        everywhere = tiles.let(f"{register}_all", value, r.source)
+        tiles.trajectory[register] = everywhere
+        tiles.values[r.source] = everywhere
+        if r.source in ar.labels:
+            ar.labels.setdefault(everywhere, ar.labels[r.source])
+        tiles.sets.append(k.Set(tiles.carries[register], ar.pick(everywhere, n.TIME, -1), r.span))
+
+
+def _tiled(tiles: Tiles, slots: tuple[Local, ...]) -> list[Local]:
+    lead: Axes = (n.BATCH, n.TIME)
+    return [tiles.arena.local(s.name, (*lead, *s.axes), s.kind) for s in slots]

@@ -1,0 +1,83 @@
+"""Readouts: where the values that a spec computes from a state leave it by a sum.
+
+A form that never holds the states of all steps (chunked, conv) can be used where every use of the state goes through a
+**tap**: an expression affine in the state, before (`old`) or after (`new`) the step's update, whose coefficients the
+form can handle. The taps found are the greatest such expressions on every path from the state to the outputs and to
+other registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from ssmc.expr import nodes as n
+from ssmc.expr.affine import affine
+from ssmc.expr.linear import Affine, Term
+from ssmc.expr.nodes import Axes, Node
+from ssmc.recurrence.nodes import Analysis, Component
+from ssmc.step.nodes import reads_of
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One linear term of a tap: left * sum over `mixed` of right * state, the state before or after the update."""
+
+    when: Literal["old", "new"]
+    mixed: Axes
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True)
+class Tap:
+    node: Node
+    readings: tuple[Reading, ...]
+    constant: Node | None
+
+
+def taps(analysis: Analysis, component: Component, accepts: Callable[[Reading], bool]) -> tuple[Tap, ...] | Node:
+    """The taps of a component of one register, or the expression that uses the state in another way.
+
+    `accepts` says which terms the form can compute.
+    """
+    graph, ar = analysis.graph, analysis.graph.arena
+    (name,) = component.registers
+    register = graph.register[name]
+    old = ar.read(name, register.axes, register.kind, 1)
+    atoms = {old, register.source}
+    roots = [o.value for o in graph.outputs] + [r.source for r in graph.registers if r.name != name]
+    depends: set[Node] = set()
+    for node in n.postorder(roots):
+        if node in atoms or name in reads_of(node) or any(c in depends for c in n.children(node)):
+            depends.add(node)
+    found: dict[Node, Tap] = {}
+    seen: set[Node] = set()
+    stack = [r for r in roots if r in depends]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        form = affine(ar, node, atoms)
+        if isinstance(form, Affine):
+            readings = tuple(_reading(t, old) for t in form.terms)
+            if form.terms and all(accepts(r) for r in readings) and not _reads(form, name):
+                found[node] = Tap(node, readings, form.constant)
+                continue
+        if node in atoms or name in reads_of(node):
+            return node
+        stack.extend(c for c in n.children(node) if c in depends)
+    return tuple(found.values())
+
+
+def _reading(term: Term, old: Node) -> Reading:
+    return Reading("old" if term.atom is old else "new", term.mixed, term.left, term.right)
+
+
+def _reads(form: Affine, name: str) -> bool:
+    """Whether a coefficient or the constant reads the state in some other way (another delay, a window)."""
+    parts = [t.left for t in form.terms] + [t.right for t in form.terms]
+    parts += [form.constant] if form.constant is not None else []
+    return any(name in reads_of(x) for x in n.postorder(parts))
