@@ -24,11 +24,10 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("ssmc.plan",),
     ("ssmc.kernel",),
     ("ssmc.backends",),
-    ("ssmc.runtime",),
-    ("ssmc.api",),
-    ("ssmc.examples",),
+    ("ssmc.runtime", "ssmc.api"),
     ("ssmc",),
-    ("ssmc.cli",),
+    ("ssmc.cli", "ssmc.examples"),
+    ("ssmc.__main__",),
 )
 RANK = {prefix: rank for rank, level in enumerate(LEVELS) for prefix in level}
 OUTSIDE = {"backends": "ssmc.backends", "grammar": "ssmc.grammar", "examples": "ssmc.examples"}

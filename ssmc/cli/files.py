@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
-from ssmc.cli.problems import CannotWrite
+from ssmc.cli.problems import CannotRead, CannotWrite
 from ssmc.diagnostics import SpecError
 from ssmc.source import Source
 
@@ -45,7 +44,9 @@ def read_target(where: Target) -> Source:
     from ssmc.syntax.reader import decode, read
 
     if where.is_stdin:
-        return decode("<stdin>", click.get_binary_stream("stdin").read())
+        if sys.stdin is None:  # closed by the caller
+            raise SpecError([CannotRead(None, "<stdin>", "it is closed")])
+        return decode("<stdin>", sys.stdin.buffer.read())
     return read(where.path)
 
 
@@ -58,7 +59,7 @@ def _says_what_failed(path: Path) -> Iterator[None]:
         raise SpecError([problem]) from error
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` with a temporary path in the same directory, then rename it to `path`.
 
     The temporary name has the suffix of `path`, because array writers choose by it. Raises SpecError where the system
@@ -84,7 +85,7 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, write)
 
 
-def write_directory(directory: Path, write: Callable[[Path], None]) -> tuple[Path, ...]:
+def write_directory(directory: Path, write: Callable[[Path], object]) -> tuple[Path, ...]:
     """Call `write` with an empty scratch directory, then move what it holds into `directory`; the moved files.
 
     Files of `directory` that `write` does not produce stay. Where `write` raises, `directory` is what it was.

@@ -74,6 +74,12 @@ def test_a_closed_output_is_no_error(examples_dir: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_closed_input_is_told() -> None:
+    done = subprocess.run(f"{SSMC} check - <&-", shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "E901" in done.stderr
+
+
 def test_interrupting_is_130_and_quiet(tmp_path: Path) -> None:
     # `-` waits for the standard input, which never comes.
     reading, writing = os.pipe()
