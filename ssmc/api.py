@@ -1,0 +1,419 @@
+"""The Python interface: `load`, `compile`, `jit`, and what they give, a `Compiled`."""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from ssmc.diagnostics import SpecError
+from ssmc.runtime import problems
+from ssmc.source import Source
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ssmc.plan.nodes import Plan
+    from ssmc.recurrence.nodes import Analysis
+    from ssmc.runtime.program import Program
+    from ssmc.runtime.selftest import Row
+    from ssmc.step.nodes import StepGraph
+    from ssmc.syntax import nodes
+
+BACKENDS = ("torch",)
+Form = str | Mapping[str, str] | None
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def load(path: str | Path, name: str | None = None) -> Compiled:
+    """The compiled spec of a `.ssm` file; `path` may end in `:NAME`, or `name` says which spec of the file is meant.
+
+    Raises SpecError: the file cannot be read, a spec is wrong, or it holds several and none is named.
+    """
+    from ssmc.syntax.reader import read
+
+    text = str(path)
+    if name is None and not Path(text).exists():
+        before, colon, after = text.rpartition(":")
+        if colon and before and after.isidentifier():
+            text, name = before, after
+    return _compiled(read(text), name)
+
+
+def compile(text: str, *, name: str | None = None) -> Compiled:
+    """The compiled spec of `.ssm` text. `name` says which, where the text holds several. Raises SpecError."""
+    return _compiled(Source("<text>", text), name)
+
+
+def _compiled(source: Source, name: str | None) -> Compiled:
+    from ssmc.syntax.parser import parse
+
+    specs = parse(source).specs
+    names = tuple(s.name.text for s in specs)
+    if name is None and len(specs) > 1:
+        raise SpecError([problems.SeveralSpecs(None, source.name, names)])
+    chosen = [s for s in specs if name is None or s.name.text == name]
+    if not chosen:
+        raise SpecError([problems.NoSuchSpec(None, source.name, name or "", names)])
+    return Compiled(chosen[0], source)
+
+
+def jit(
+    function: Callable[..., Any] | None = None,
+    *,
+    axes: str | Sequence[str] = "",
+    each: str | Sequence[str] = "",
+    sizes: Mapping[str, int] | None = None,
+) -> Any:
+    """A decorator: the function's body, in Python's syntax, is one time step of the spec. It is read, never run.
+
+    `axes` declares the axes in their canonical order, `each` those that `dot` never sums over, `sizes` fixes sizes.
+    Gives a `Compiled` with the function as `__wrapped__`. Raises SpecError pointing into the user's file.
+    """
+
+    def decorate(wrapped: Callable[..., Any]) -> Compiled:
+        from ssmc.syntax.python_frontend import from_function
+
+        spec, source = from_function(wrapped, axes=axes, each=each, sizes=sizes)
+        compiled = Compiled(spec, source)
+        functools.update_wrapper(compiled, wrapped)
+        return compiled
+
+    return decorate if function is None else decorate(function)
+
+
+class Compiled:
+    """A spec that runs: call it on whole sequences, or step it token by token.
+
+    It does not change once made; what it keeps are the programs it has generated, a bounded number of them.
+    """
+
+    def __init__(self, spec: nodes.Spec, source: Source) -> None:
+        """Raises SpecError with everything that is wrong with the spec."""
+        from ssmc.recurrence import analyse
+        from ssmc.step.build import build
+
+        self.tree = spec
+        self.text = source
+        self.graph: StepGraph = build(spec, source)
+        self.analysis: Analysis = analyse(self.graph)
+        self._plans: Recent[Any, Plan] = Recent(256)
+        self._programs: Recent[Any, Program] = Recent(64)
+        self._defaults: Recent[Any, Tensor] = Recent(64)
+
+    # -- what it is --------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.graph.name
+
+    def __repr__(self) -> str:
+        inputs, params = ([p.name for p in ports] for ports in (self.graph.inputs, self.graph.params))
+        takes = ", ".join([*inputs, *(["/", *params] if params and inputs else params)])
+        return f"<ssmc {self.name}({takes}) -> {', '.join(o.name for o in self.graph.outputs)}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # rebuilt from the tree: a graph of shared expressions is deep, and its arena is none of the receiver's business
+        return Compiled, (self.tree, self.text)
+
+    def __copy__(self) -> Compiled:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
+        return self
+
+    # -- running -----------------------------------------------------------------------------------------------
+
+    def __call__(self, /, *args: Any, **named: Any) -> Any:
+        """Run over whole sequences.
+
+        Arguments are the inputs, then the params, in the order of their declarations, or by name: tensors, numpy arrays,
+        numbers or lists. An input is (batch…, L, axes…), a param (axes…). Batches are broadcast where they are 1 or
+        left out.
+
+        state=          entries by name, (batch…, axes…); those left out are initial values; `t` is the steps done
+        return_state=   True: give `(outputs, state)`
+        form=           recurrent, scan, chunked, conv, or a dictionary from state to form; None chooses
+        backend=        what runs it: "torch"
+        cu_seqlens=     [0, end of the first sequence, …, L]: sequences packed end to end in one row
+        lengths=        packed (they add up to L, one row) or padded (one a row; outputs past the end are zero)
+        sizes=          of axes that no tensor fixes
+        length=         of a spec without inputs
+        out=            a tensor, or a tuple of them, to copy the outputs into (no gradients)
+
+        Gives one tensor (batch…, L, axes…), or a named tuple of them in the order of the outputs. With `cu_seqlens` or
+        packed `lengths`, states are (sequences, axes…). Raises SpecError.
+        """
+        from ssmc.runtime import call
+        from ssmc.runtime.arguments import split_options
+
+        ports, options = split_options(self.graph, named, call.OPTIONS)
+        bound = call.bind(
+            self.graph, self.analysis.graph, args, ports, self._defaults.get,
+            state=options.get("state"), sizes=_sizes(options.get("sizes")),
+        )  # fmt: skip
+        choose = self._chooser(options.get("form"), options.get("backend"), bound.precision.device)
+        outputs, state = call.run_sequence(
+            self.graph, choose, bound,
+            length=options.get("length"), lengths=options.get("lengths"), cu_seqlens=options.get("cu_seqlens"),
+        )  # fmt: skip
+        result = self._result(outputs)
+        if options.get("out") is not None:
+            from ssmc.runtime.out import copy_into
+
+            result = copy_into(options["out"], result)
+        return (result, state) if options.get("return_state") else result
+
+    def step(self, state: Mapping[str, Any] | None, /, *args: Any, **named: Any) -> tuple[Any, dict[str, Any]]:
+        """One step: `state` as a call or `init_state` gives it (None: the initial one), inputs (batch…, axes…).
+
+        Gives `(outputs, new state)`. Raises SpecError, also where a state runs in reverse.
+        """
+        from ssmc.runtime import call
+        from ssmc.runtime.arguments import split_options
+
+        backwards = next((r for r in self.graph.registers if r.reverse), None)
+        if backwards is not None:
+            what = f"`{backwards.name}`" if backwards.origin == "state" else f"`{backwards.origin}`"
+            raise SpecError([problems.NoStep(backwards.span, self.name, what)])
+        known = ("form", "backend", "sizes")
+        ports, options = split_options(self.graph, named, known)
+        bound = call.bind(
+            self.graph, self.analysis.graph, args, ports, self._defaults.get,
+            state=state, sizes=_sizes(options.get("sizes")), timed=False, options=known,
+        )  # fmt: skip
+        choose = self._chooser(options.get("form"), options.get("backend"), bound.precision.device)
+        outputs, after = call.run_step(self.graph, choose, bound)
+        return self._result(outputs), after
+
+    def init_state(self, batch: int | Sequence[int] = (), /, **named: Any) -> dict[str, Any]:
+        """All entries of the state at the start, each (batch…, the entry's dimensions), and `t` = 0.
+
+        Params by name, where initial values or sizes depend on them; `sizes=`, `dtype=`, `device=`. Raises SpecError.
+        """
+        from ssmc.runtime.initial import initial_state
+
+        return initial_state(self.graph, batch, named)
+
+    @cached_property
+    def _output_type(self) -> type[tuple[Any, ...]]:
+        fields = [(o.name, object) for o in self.graph.outputs]
+        made = NamedTuple(f"{self.name}_outputs", fields)  # type: ignore[misc]
+        made.__reduce__ = lambda self: (tuple, (tuple(self),))
+        return made  # type: ignore[return-value]
+
+    def _result(self, outputs: Mapping[str, Tensor]) -> Any:
+        values = list(outputs.values())
+        return values[0] if len(values) == 1 else self._output_type(*values)
+
+    # -- planning and generating -------------------------------------------------------------------------------
+
+    def plan(
+        self,
+        sizes: Mapping[str, int] | None = None,
+        batch: int = 1,
+        length: int = 2048,
+        form: Form = "auto",
+        target: str = "cpu",
+    ) -> Plan:
+        """What each component runs as, and why. Raises SpecError where `form` is illegal or `target` unknown."""
+        from ssmc.plan.choose import choose
+
+        return choose(
+            self.analysis, form=form or "auto", sizes=_sizes(sizes), batch=batch, length=length, machine=target,
+            formulas=True,
+        )  # fmt: skip
+
+    def _chooser(self, form: Form, backend: str | None, device: torch.device) -> Callable[..., Program]:
+        if backend is not None and backend not in BACKENDS:
+            raise SpecError([problems.NoSuchBackend(None, str(backend), BACKENDS)])
+        target = target_of(device)
+
+        def choose(sizes: Mapping[str, int], batch: int, length: int) -> Program:
+            return self._program(sizes, batch, length, form, target)
+
+        return choose
+
+    def _program(self, sizes: Mapping[str, int], batch: int, length: int, form: Form, target: str) -> Program:
+        """The program for a request; the same one for all requests that the same plan answers."""
+        # powers of two: varying lengths must not make varying plans
+        batch, length = _rounded(batch), _rounded(length)
+        key = (tuple(sorted(sizes.items())), batch, length, _form_key(form), target)
+        plan = self._plans.get(key, lambda: self._choose(sizes, batch, length, form, target))
+        return self._programs.get(plan.key, lambda: self._generate(plan))
+
+    def _choose(self, sizes: Mapping[str, int], batch: int, length: int, form: Form, target: str) -> Plan:
+        from ssmc.plan.choose import choose
+
+        return choose(self.analysis, form=form or "auto", sizes=sizes, batch=batch, length=length, machine=target)
+
+    def _generate(self, plan: Plan) -> Program:
+        from ssmc.backends.torch import build
+        from ssmc.kernel.lower import lower
+        from ssmc.runtime.program import Program
+
+        text = build.source(lower(plan))
+        return Program(build.load(text, self.name), text)
+
+    def source(
+        self,
+        backend: str = "torch",
+        form: Form = None,
+        sizes: Mapping[str, int] | None = None,
+        *,
+        batch: int = 1,
+        length: int = 2048,
+    ) -> str:
+        """The generated module as text: forward, step, initial state. It needs torch, and not ssmc. Raises SpecError."""
+        from ssmc.backends.torch import build
+        from ssmc.kernel.lower import lower
+
+        if backend not in BACKENDS:
+            raise SpecError([problems.NoSuchBackend(None, str(backend), BACKENDS)])
+        return build.source(lower(self.plan(_sizes(sizes), batch, length, form or "auto")))
+
+    def save(
+        self,
+        directory: str | Path,
+        backend: str = "torch",
+        form: Form = None,
+        *,
+        sizes: Mapping[str, int] | None = None,
+    ) -> tuple[Path, ...]:
+        """Write the generated module as `NAME.py` into `directory` (made where there is none); the files written."""
+        text = self.source(backend, form, sizes)
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.name}.py"
+        path.write_text(text, encoding="utf-8")
+        return (path,)
+
+    # -- saying ------------------------------------------------------------------------------------------------
+
+    def explain(
+        self,
+        sizes: Mapping[str, int] | None = None,
+        *,
+        batch: int = 1,
+        length: int = 2048,
+        target: str = "cpu",
+        form: Form = None,
+        after: str | None = None,
+        json: bool = False,
+    ) -> Any:
+        """How the spec will run and why: text for a person, with `json` a dictionary for a program.
+
+        `after` prints the step graph after that pass instead. Raises SpecError.
+        """
+        from ssmc.plan import explain
+
+        if after is not None:
+            return explain.after_pass(self.graph, after)
+        plan = self.plan(_sizes(sizes), batch, length, form or "auto", target)
+        request = explain.Request(sizes=_sizes(sizes) or {}, batch=batch, length=length)
+        return explain.as_json(plan, request) if json else explain.as_text(plan, request)
+
+    def check(self) -> Analysis:
+        """The analysis of the spec; a spec that came this far is right."""
+        return self.analysis
+
+    def self_test(self, sizes: Mapping[str, int] | None = None) -> tuple[Row, ...]:
+        """Every legal form, forward and gradients, against the float64 oracle at awkward sizes and lengths."""
+        from ssmc.runtime.selftest import self_test
+
+        return self_test(self, _sizes(sizes))
+
+    # -- parameters --------------------------------------------------------------------------------------------
+
+    def init_params(
+        self,
+        sizes: Mapping[str, int] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        seed: int | None = None,
+        dtype: torch.dtype | None = None,
+        device: Any = None,
+    ) -> dict[str, Tensor]:
+        """A value for every param: its default, drawn where that is random; normal(0.02) where it has none.
+
+        Bool and int params without a default are zero. `generator`, or `seed`, makes the draw repeatable. Raises
+        SpecError where `sizes` leaves an axis of a param open.
+        """
+        from ssmc.runtime.initial import init_params
+
+        return init_params(self.graph, _sizes(sizes), generator, seed, dtype, device)
+
+    def module(
+        self,
+        sizes: Mapping[str, int] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        seed: int | None = None,
+        dtype: torch.dtype | None = None,
+        device: Any = None,
+        **call: Any,
+    ) -> torch.nn.Module:
+        """A `torch.nn.Module` whose parameters are the spec's params, as `init_params` gives them.
+
+        Bool and int params are buffers. It is called with the inputs, and the keywords of a call; `call` are keywords
+        that every call gets (`form=`, `backend=`).
+        """
+        from ssmc.runtime.module import SpecModule
+
+        params = self.init_params(sizes, generator=generator, seed=seed, dtype=dtype, device=device)
+        return SpecModule(self, params, call)
+
+
+class Recent(OrderedDict[K, V]):
+    """A bounded memo: the least recently used entry goes first."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def get(self, key: K, make: Callable[[], V]) -> V:  # type: ignore[override]
+        if key in self:
+            self.move_to_end(key)
+            return self[key]
+        value = self[key] = make()
+        while len(self) > self.most:
+            self.popitem(last=False)
+        return value
+
+
+def target_of(device: torch.device) -> str:
+    """The machine description that a device's plans are made for."""
+    if device.type != "cuda":
+        return "cpu"
+    import torch
+
+    if torch.version.hip:
+        return "hip:gfx942"
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"cuda:{major}{minor}"
+
+
+def _rounded(n: int) -> int:
+    return 1 << max(0, n - 1).bit_length()
+
+
+def _form_key(form: Form) -> Any:
+    return tuple(sorted(form.items())) if isinstance(form, Mapping) else form or "auto"
+
+
+def _sizes(sizes: Any) -> dict[str, int] | None:
+    """`sizes=` checked to be names and sizes. Raises SpecError."""
+    if sizes is None:
+        return None
+    if not isinstance(sizes, Mapping):
+        raise SpecError([problems.BadOption(None, "sizes", 'is a dictionary from axis to size, as {"N": 16}')])
+    for axis, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            why = f"gives the axis `{axis}` the size {size!r}; a size is an integer that is not negative"
+            raise SpecError([problems.BadOption(None, "sizes", why)])
+    return dict(sizes)

@@ -1,0 +1,195 @@
+"""The choice of a form for each component: what was asked for, else the cheapest by estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ssmc.diagnostics import SpecError
+from ssmc.plan.costs import CHUNK, Subject, estimate
+from ssmc.plan.forms import DELAY, forms, verdicts
+from ssmc.plan.machines import Machine
+from ssmc.plan.machines import machine as find_machine
+from ssmc.plan.nodes import FORM_NAMES, Choice, Form, FormName, Plan
+from ssmc.plan.problems import FormNotLegal, NoStateForForm, NoSuchForm, TwoForms
+from ssmc.plan.work import numbers, symbols
+from ssmc.recurrence.nodes import Analysis, Component
+
+LONGEST = 1 << 20  # where the search for lengths at which the choice flips ends
+
+
+def choose(
+    analysis: Analysis,
+    *,
+    form: str | Mapping[str, str] = "auto",
+    sizes: Mapping[str, int] | None = None,
+    batch: int = 1,
+    length: int = 2048,
+    machine: str | Machine = "cpu",
+    formulas: bool = False,
+) -> Plan:
+    """The plan for a request.
+
+    A form's name asks for it wherever it is legal, and must be legal somewhere; a dictionary asks for the components of
+    the states it names, where it must be legal. `formulas` fills in the costs' text and the lengths at which the choice
+    flips. Raises SpecError: no such form, not legal, no such target.
+    """
+    at = find_machine(machine)
+    asked = _asked(analysis, form)
+    q, _ = numbers(analysis.graph, sizes or {}, batch, length)
+    letters = symbols(analysis.graph) if formulas else None
+    choices = []
+    for component in analysis.components:
+        found = forms(analysis, component, q, at, letters)
+        choices.append(_choice(analysis, component, found, asked.get(component.index), form, at))
+    if formulas:
+        choices = [
+            _with_flips(analysis, component, choice, asked.get(component.index), sizes or {}, batch, at)
+            for component, choice in zip(analysis.components, choices, strict=True)
+        ]
+    return Plan(analysis, tuple(choices), saved_by(choices), at.name)
+
+
+def _choice(
+    analysis: Analysis,
+    component: Component,
+    found: tuple[Form, ...],
+    wanted: FormName | None,
+    form: str | Mapping[str, str],
+    at: Machine,
+) -> Choice:
+    if not component.recurrent:
+        return Choice(component.index, "recurrent", CHUNK["recurrent"], DELAY, found)
+    legal = [f for f in found if f.legal]
+    if wanted is not None:
+        picked = next(f for f in found if f.name == wanted)
+        if picked.legal:
+            return Choice(component.index, wanted, CHUNK[wanted], "asked for", found)
+        if isinstance(form, Mapping):
+            span = analysis.graph.register[component.registers[0]].span
+            raise SpecError([FormNotLegal(span, wanted, analysis.graph.name, (_reason(component, picked.reason),))])
+    best = min(legal, key=lambda f: (_seconds(f), FORM_NAMES.index(f.name)))
+    rest = sorted((f for f in legal if f is not best), key=_seconds)
+    why = "the only legal form"
+    if rest:
+        others = ", ".join(f"{f.name} {in_words(_seconds(f))}" for f in rest)
+        why = f"cheapest by estimate on {at.name}: {in_words(_seconds(best))}, against {others}"
+    if wanted is not None:
+        why = f"`{wanted}` is not legal here; {why}"
+    return Choice(component.index, best.name, CHUNK[best.name], why, found)
+
+
+def _seconds(form: Form) -> float:
+    return form.cost.seconds_at or 0.0 if form.cost is not None else 0.0
+
+
+def in_words(seconds: float) -> str:
+    """A time as a person says it: `3.2 ms`."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def _asked(analysis: Analysis, form: str | Mapping[str, str]) -> dict[int, FormName]:
+    """The form asked for, by the index of a component. Raises SpecError where it can be had nowhere."""
+    recurrent = [c for c in analysis.components if c.recurrent]
+    if isinstance(form, Mapping):
+        return _asked_by_state(recurrent, form)
+    if form == "auto":
+        return {}
+    name = _form_name(form)
+    if recurrent and name != "recurrent":
+        told = [(c, verdicts(analysis, c)[0][name]) for c in recurrent]
+        if not any(legal for _, (legal, _) in told):
+            reasons = tuple(_reason(c, why) for c, (_, why) in told)
+            span = analysis.graph.register[recurrent[0].registers[0]].span if len(recurrent) == 1 else None
+            raise SpecError([FormNotLegal(span, name, analysis.graph.name, reasons)])
+    return {c.index: name for c in recurrent}
+
+
+def _asked_by_state(recurrent: list[Component], form: Mapping[str, str]) -> dict[int, FormName]:
+    asked: dict[int, FormName] = {}
+    by: dict[int, str] = {}
+    for state, text in form.items():
+        home = next((c for c in recurrent if state in c.registers), None)
+        if home is None:
+            raise SpecError([NoStateForForm(None, str(state), tuple(r for c in recurrent for r in c.registers))])
+        if text == "auto":
+            continue
+        name = _form_name(text)
+        if asked.setdefault(home.index, name) != name:
+            raise SpecError([TwoForms(None, by[home.index], state)])
+        by[home.index] = state
+    return asked
+
+
+def _form_name(text: str) -> FormName:
+    for name in FORM_NAMES:
+        if text == name:
+            return name
+    raise SpecError([NoSuchForm(None, str(text), FORM_NAMES)])
+
+
+def _reason(component: Component, why: str) -> str:
+    return f"{', '.join(f'`{r}`' for r in component.registers)}: {why}"
+
+
+def saved_by(choices: list[Choice]) -> str:
+    """What the backward keeps of the forward, as a sentence."""
+    chunks = sorted({c.chunk for c in choices if c.chunk})
+    whole = [c for c in choices if not c.chunk]
+    parts = []
+    if chunks:
+        steps = " or ".join(map(str, chunks))
+        parts.append(f"the states every {steps} steps, at chunk boundaries; everything inside a chunk is recomputed")
+    if whole:
+        parts.append("for a convolution its inputs; the kernel and the transforms are recomputed")
+    return "kept for the backward: " + ("; ".join(parts) or "the inputs")
+
+
+def _with_flips(
+    analysis: Analysis,
+    component: Component,
+    choice: Choice,
+    wanted: FormName | None,
+    sizes: Mapping[str, int],
+    batch: int,
+    at: Machine,
+) -> Choice:
+    """The choice with the lengths at which it flips: each form with the length from which it is chosen, from 1 on.
+
+    Empty where one form is chosen at all lengths.
+    """
+    legal = [f.name for f in choice.forms if f.legal]
+    if not component.recurrent or wanted in legal or len(legal) < 2:
+        return choice
+    _, subject = verdicts(analysis, component)
+    best = _cheapest(analysis, subject, legal, sizes, batch, at)
+    flips = [(best(1), 1)]
+    low = 1
+    while low < LONGEST:
+        high = low * 2
+        while (now := flips[-1][0]) != best(high):
+            a, b = max(low, flips[-1][1]), high
+            while b - a > 1:
+                middle = (a + b) // 2
+                a, b = (a, middle) if best(middle) != now else (middle, b)
+            flips.append((best(b), b))
+        low = high
+    if len(flips) == 1:
+        flips = []
+    return Choice(choice.component, choice.form, choice.chunk, choice.why, choice.forms, tuple(flips))
+
+
+def _cheapest(
+    analysis: Analysis, subject: Subject, legal: list[FormName], sizes: Mapping[str, int], batch: int, at: Machine
+):
+    known: dict[int, FormName] = {}
+
+    def best(length: int) -> FormName:
+        if length not in known:
+            q, _ = numbers(analysis.graph, sizes, batch, length)
+            known[length] = min(legal, key=lambda f: estimate(f, subject, q, CHUNK[f]).seconds(at))
+        return known[length]
+
+    return best

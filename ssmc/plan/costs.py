@@ -1,0 +1,205 @@
+"""What each form costs: operations, bytes and serial depth in closed form, and seconds on a machine.
+
+Every formula is written once, over `Quantities`: numbers for a choice, symbols for a person. The counts are of the torch
+backend, which starts one operation at a time; B batch, L length, c the chunk:
+
+    recurrent   L steps, each the update; what is free of the state, and the readout, once a chunk of c steps
+    scan        L/c chunks, in each log2(c) levels of the combine operator over c elements, then one application
+    chunked     L/c chunks, in each the products c x c (queries by keys, then by values) and two with the state
+    conv        the kernel's generation, then Fourier transforms of twice the length
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ssmc.expr import nodes as n
+from ssmc.expr.nodes import children, postorder
+from ssmc.plan.machines import Machine
+from ssmc.plan.nodes import Cost, FormName
+from ssmc.plan.work import Parts, Quantities, Work, parts_of, state_elements, work_of
+from ssmc.recurrence.nodes import Analysis, Component
+
+# Steps a chunk. A recurrent chunk keeps its states for one batched readout; a scan's costs a level each doubling; a
+# chunked one pays c for each step in products; its sub-chunks keep every exponent of a separable decay negative.
+CHUNK: dict[FormName, int] = {"recurrent": 64, "scan": 32, "chunked": 64, "conv": 0}
+SUBCHUNK = 16
+WORD = 4  # bytes of a float32
+# operations that a chunk of the chunked form starts: decays, two masked products, two with the state, the carry
+CHUNKED_OPS = 16
+CONV_OPS = 24
+KERNEL_BLOCK = 4096  # steps of the kernel generated at a time
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Counts of a form. `near` and `far` are bytes moved within a step and within a chunk; `tile` bytes a chunk holds."""
+
+    flops: Any
+    dots: Any
+    near: Any
+    far: Any
+    depth: Any
+    launches: Any
+    step_tile: Any
+    chunk_tile: Any
+
+    def seconds(self, m: Machine) -> float:
+        def bandwidth(tile: float) -> float:
+            return m.cache_bandwidth if tile <= m.cache else m.bandwidth
+
+        moving = self.near / bandwidth(self.step_tile) + self.far / bandwidth(self.chunk_tile)
+        computing = self.flops / m.flops + self.dots / m.dot_flops
+        return float(self.launches * m.overhead + max(moving, computing))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A component with what its costs need; `matrix` are the (row, column) axes of a state written by outer products."""
+
+    analysis: Analysis
+    component: Component
+    parts: Parts
+    matrix: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+
+    @staticmethod
+    def of(analysis: Analysis, component: Component) -> Subject:
+        return Subject(analysis, component, parts_of(analysis, component))
+
+    def with_matrix(self, rows: tuple[str, ...], columns: tuple[str, ...]) -> Subject:
+        return replace(self, matrix=(rows, columns))
+
+
+def estimate(form: FormName, subject: Subject, q: Quantities, chunk: int) -> Estimate:
+    """The counts of a legal form at the given sizes."""
+    if q.symbolic and chunk:
+        import sympy
+
+        return _ESTIMATES[form](subject, q, sympy.Symbol("c", positive=True, integer=True))
+    return _ESTIMATES[form](subject, q, chunk)
+
+
+def _recurrent(s: Subject, q: Quantities, chunk: Any) -> Estimate:
+    core, bulk, readout = (work_of(x, q) for x in (s.parts.core, s.parts.bulk, s.parts.readout))
+    steps = q.batch * q.length
+    batched = bulk + readout
+    state = WORD * q.batch * state_elements(s.analysis, s.component, q)
+    return Estimate(
+        flops=steps * (core.flops + batched.flops),
+        dots=steps * (core.dots + batched.dots),
+        near=WORD * steps * core.moved,
+        far=WORD * steps * batched.moved,
+        depth=q.length,
+        # one more a step: the new state goes into the list that the readout takes
+        launches=q.length * (max(core.ops, 1) + 1) + q.ceil_div(q.length, chunk) * batched.ops,
+        step_tile=3 * state,
+        chunk_tile=2 * chunk * state,
+    )
+
+
+def _scan(s: Subject, q: Quantities, chunk: Any) -> Estimate:
+    monoid = s.component.monoid
+    assert monoid is not None
+    states = [set(s.analysis.graph.register[name].axes) for name in s.component.registers]
+    made = [x for x in postorder(list(monoid.element)) if children(x) and any(a <= set(x.axes) for a in states)]
+    element, readout = work_of(made, q), work_of(s.parts.readout, q)
+    combine = work_of(postorder(list(monoid.combined)), q)
+    apply = work_of(postorder([x for _, x in monoid.applied]), q)
+    levels = q.log2(chunk)
+    each = element + readout + apply
+    steps, chunks = q.batch * q.length, q.ceil_div(q.length, chunk)
+    slots: Any = 0
+    for x in monoid.element:
+        slots = slots + q.elements(x.axes)
+    return Estimate(
+        flops=steps * (each.flops + levels * combine.flops),
+        dots=steps * (each.dots + levels * combine.dots),
+        near=0,
+        far=WORD * steps * (each.moved + levels * combine.moved),
+        depth=chunks * (levels + 1),
+        # an operation of the combine comes with two slices and a concatenation
+        launches=chunks * (each.ops + levels * (combine.ops + 3 * len(monoid.element)) + len(monoid.element)),
+        step_tile=0,
+        chunk_tile=2 * WORD * q.batch * chunk * slots,
+    )
+
+
+def _chunked(s: Subject, q: Quantities, chunk: Any) -> Estimate:
+    assert s.matrix is not None
+    rows, columns = (q.elements(axes) for axes in s.matrix)
+    inner = {*s.matrix[0], *s.matrix[1]}
+    axes = s.analysis.graph.register[s.component.registers[0]].axes
+    heads = q.elements(a for a in axes if a not in inner)
+    steps, chunks = q.batch * q.length * heads, q.ceil_div(q.length, chunk)
+    return Estimate(
+        flops=steps * (6 * chunk + 8 * (rows + columns)),
+        dots=steps * (2 * chunk * (rows + columns) + 4 * rows * columns),
+        near=0,
+        far=WORD * (steps * (4 * chunk + 8 * (rows + columns)) + 4 * q.batch * heads * chunks * rows * columns),
+        depth=chunks,
+        launches=chunks * CHUNKED_OPS,
+        step_tile=0,
+        chunk_tile=WORD * q.batch * heads * (chunk * (chunk + 2 * rows + 2 * columns) + rows * columns),
+    )
+
+
+def _conv(s: Subject, q: Quantities, chunk: Any) -> Estimate:
+    graph = s.analysis.graph
+    reduced = [x for x in s.parts.readout if isinstance(x, n.Reduce)]
+    state = state_elements(s.analysis, s.component, q)
+    channels: Any = 0
+    for x in reduced:
+        channels = channels + q.elements(x.axes)
+    if not reduced:
+        channels = state
+    wide = 2 if any(graph.register[name].kind == "complex" for name in s.component.registers) else 1
+    transform = 3 * 5 * 2 * q.length * q.log2(2 * q.length)
+    blocks = q.ceil_div(q.length, KERNEL_BLOCK)
+    return Estimate(
+        flops=q.batch * channels * transform + 8 * wide * q.length * state,
+        dots=2 * wide * q.length * state,
+        near=0,
+        far=WORD * (24 * q.batch * channels * q.length + 4 * wide * q.length * state),
+        depth=q.log2(q.length),
+        launches=CONV_OPS + 6 * blocks,
+        step_tile=0,
+        chunk_tile=WORD * q.batch * channels * 2 * q.length,
+    )
+
+
+_ESTIMATES: dict[FormName, Callable[[Subject, Quantities, Any], Estimate]] = {
+    "recurrent": _recurrent,
+    "scan": _scan,
+    "chunked": _chunked,
+    "conv": _conv,
+}
+
+
+def cost(form: FormName, subject: Subject, q: Quantities, chunk: int, m: Machine, formulas: Quantities | None) -> Cost:
+    """The record of a form's cost: numbers at `q`, and text where symbols are given."""
+    at = estimate(form, subject, q, chunk)
+    text = ("", "", "")
+    if formulas is not None:
+        symbolic = estimate(form, subject, formulas, chunk)
+        text = tuple(  # type: ignore[assignment]
+            formula(x) for x in (symbolic.flops + symbolic.dots, symbolic.near + symbolic.far, symbolic.depth)
+        )
+    return Cost(
+        *text,
+        flops_at=float(at.flops + at.dots),
+        bytes_at=float(at.near + at.far),
+        depth_at=float(at.depth),
+        seconds_at=at.seconds(m),
+    )
+
+
+def formula(x: Any) -> str:
+    """A formula with common factors taken out, as text."""
+    import sympy
+
+    return str(sympy.factor_terms(sympy.expand(x))).replace("ceiling", "ceil")
+
+
+__all__ = ["CHUNK", "SUBCHUNK", "Estimate", "Subject", "Work", "cost", "estimate", "formula"]

@@ -1,0 +1,105 @@
+"""Which forms a component may take, and the reason where it may not."""
+
+from __future__ import annotations
+
+from ssmc.expr.nodes import Node, base_axis
+from ssmc.plan.costs import CHUNK, Subject, cost
+from ssmc.plan.machines import Machine
+from ssmc.plan.nodes import FORM_NAMES, Form, FormName
+from ssmc.plan.work import Quantities
+from ssmc.recurrence.invariant import conv_reason
+from ssmc.recurrence.nodes import Analysis, Component
+from ssmc.recurrence.readout import Reading, Tap, taps
+from ssmc.recurrence.separable import MatrixForm, matrix_form
+
+DELAY = "a delay line: nothing is fed back, so every step is free of the others"
+LEGAL: dict[FormName, str] = {
+    "recurrent": "always",
+    "scan": "the update composes associatively",
+    "chunked": "a matrix state written by outer products, with a decay that separates",
+    "conv": "affine, diagonal and time-invariant",
+}
+
+
+def verdicts(analysis: Analysis, component: Component) -> tuple[dict[FormName, tuple[bool, str]], Subject]:
+    """(legal, reason) of each form in order, and the component with what its costs need."""
+    subject = Subject.of(analysis, component)
+    if not component.recurrent:
+        no = (False, DELAY)
+        return {"recurrent": (True, DELAY), "scan": no, "chunked": no, "conv": no}, subject
+    chunked = _chunked(analysis, component)
+    if not isinstance(chunked, str):
+        subject = subject.with_matrix(chunked.rows, chunked.cols)
+    found: dict[FormName, str] = {
+        "recurrent": "",
+        "scan": _scan(analysis, component),
+        "chunked": chunked if isinstance(chunked, str) else "",
+        "conv": _conv(analysis, component),
+    }
+    return {form: (not why, why or LEGAL[form]) for form, why in found.items()}, subject
+
+
+def forms(
+    analysis: Analysis, component: Component, q: Quantities, machine: Machine, formulas: Quantities | None = None
+) -> tuple[Form, ...]:
+    """Every form, legal with its cost or illegal with the reason."""
+    found, subject = verdicts(analysis, component)
+    return tuple(
+        Form(
+            name,
+            found[name][0],
+            found[name][1],
+            cost(name, subject, q, CHUNK[name], machine, formulas) if found[name][0] and component.recurrent else None,
+        )
+        for name in FORM_NAMES
+    )
+
+
+def _scan(analysis: Analysis, component: Component) -> str:
+    if component.monoid is not None:
+        return ""
+    return "no associative operator composes the update" + blocked(analysis, component)
+
+
+def blocked(analysis: Analysis, component: Component) -> str:
+    """What stands in the way of associativity, with its place; empty where nothing was recorded."""
+    said = []
+    for blocker in component.blockers:
+        line = blocker.reason + place(analysis, blocker.node)
+        if line not in said:
+            said.append(line)
+    return f": {'; '.join(said)}" if said else ""
+
+
+def _chunked(analysis: Analysis, component: Component) -> str | MatrixForm:
+    if component.algebra != "affine":
+        return f"its algebra is {component.algebra}, not affine"
+    found = matrix_form(analysis, component)
+    if isinstance(found, str):
+        return found
+    uses = matrix_readings(analysis, component, found)
+    if isinstance(uses, Node):
+        return "the matrix of every step is used whole" + place(analysis, uses)
+    return found
+
+
+def matrix_readings(analysis: Analysis, component: Component, form: MatrixForm) -> tuple[Tap, ...] | Node:
+    """The taps that sum over one side of the matrix, or the expression that uses the state in another way."""
+    rows, columns = set(form.rows), set(form.cols)
+
+    def accepts(reading: Reading) -> bool:
+        held = {base_axis(a) for a in reading.right.axes}
+        mixed = set(reading.mixed)
+        return (mixed == rows and not held & columns) or (mixed == columns and not held & rows)
+
+    return taps(analysis, component, accepts)
+
+
+def _conv(analysis: Analysis, component: Component) -> str:
+    return conv_reason(analysis, component) or ""
+
+
+def place(analysis: Analysis, node: Node) -> str:
+    """` (file:line)` of an expression, where it has one."""
+    span = analysis.graph.span_of(node)
+    return f" ({span.where})" if span is not None else ""

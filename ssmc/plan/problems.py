@@ -1,0 +1,95 @@
+"""What can be wrong with a request for a plan (codes E801 to E829)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ssmc.diagnostics import Problem, did_you_mean
+
+
+@dataclass(frozen=True)
+class NoSuchForm(Problem):
+    name: str
+    forms: tuple[str, ...]
+
+    code: ClassVar[str] = "E801"
+    title: ClassVar[str] = "there is no form `{name}`"
+
+    def extra_notes(self) -> tuple[str, ...]:
+        return (f"the forms are auto, {', '.join(self.forms)}",)
+
+    def extra_helps(self) -> tuple[str, ...]:
+        return did_you_mean(self.name, ("auto", *self.forms))
+
+
+@dataclass(frozen=True)
+class FormNotLegal(Problem):
+    """`span` is the state's declaration, where one component is at fault; `reasons` has a line a component."""
+
+    form: str
+    spec: str
+    reasons: tuple[str, ...]
+
+    code: ClassVar[str] = "E802"
+    title: ClassVar[str] = "`{spec}` cannot run in the form `{form}`"
+    label: ClassVar[str] = "this state does not allow it"
+    helps: ClassVar[tuple[str, ...]] = ('`form="auto"` chooses among the legal ones; `ssmc explain` lists them',)
+
+    def extra_notes(self) -> tuple[str, ...]:
+        return self.reasons
+
+
+@dataclass(frozen=True)
+class NoStateForForm(Problem):
+    name: str
+    states: tuple[str, ...]
+
+    code: ClassVar[str] = "E803"
+    title: ClassVar[str] = "`form=` names `{name}`, which is no state"
+
+    def extra_notes(self) -> tuple[str, ...]:
+        return (f"the states are {', '.join(self.states) or 'none'}",)
+
+    def extra_helps(self) -> tuple[str, ...]:
+        return did_you_mean(self.name, self.states)
+
+
+@dataclass(frozen=True)
+class TwoForms(Problem):
+    first: str
+    second: str
+
+    code: ClassVar[str] = "E804"
+    title: ClassVar[str] = "`form=` gives `{first}` and `{second}` different forms, and they run as one"
+    notes: ClassVar[tuple[str, ...]] = ("states that need each other's previous value are one component",)
+
+
+@dataclass(frozen=True)
+class NoSuchTarget(Problem):
+    name: str
+    targets: tuple[str, ...]
+
+    code: ClassVar[str] = "E805"
+    title: ClassVar[str] = "there is no description of the machine `{name}`"
+
+    def extra_notes(self) -> tuple[str, ...]:
+        return (f"the targets are {', '.join(self.targets)}, and any cuda:CC",)
+
+    def extra_helps(self) -> tuple[str, ...]:
+        return did_you_mean(self.name, self.targets)
+
+
+@dataclass(frozen=True)
+class NoSuchPass(Problem):
+    name: str
+    passes: tuple[str, ...]
+
+    code: ClassVar[str] = "E806"
+    title: ClassVar[str] = "there is no pass `{name}`"
+
+    def extra_notes(self) -> tuple[str, ...]:
+        return (f"the passes are {', '.join(self.passes)}",)
+
+    def extra_helps(self) -> tuple[str, ...]:
+        return did_you_mean(self.name, self.passes)

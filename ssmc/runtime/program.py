@@ -1,0 +1,77 @@
+"""A generated module as the runtime sees it: three functions over tensors with one batch dimension.
+
+The one place that knows how generated functions are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Sizes = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Program:
+    """`module` has `initial_state`, `sequence` and `step`; `source` is its text."""
+
+    module: Any
+    source: str = ""
+
+    def initial_state(self, sizes: Sizes, batch: int, params: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:
+        """Every entry of the state but `t`, as (batch, …)."""
+        state = self.module.initial_state(sizes=sizes, batch=batch, like=like, **params)
+        return {name: entry for name, entry in state.items() if name != "t"}
+
+    def sequence(
+        self,
+        sizes: Sizes,
+        batch: int,
+        length: int,
+        inputs: Mapping[str, Tensor],
+        params: Mapping[str, Tensor],
+        state: Mapping[str, Any],
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        """Outputs (batch, length, …) in order, and the new state; `state` is complete, its `t` an int."""
+        with no_autocast(state, inputs, params):
+            return self.module.sequence(  # type: ignore[no-any-return]
+                sizes=sizes, batch=batch, length=length, state=dict(state), **inputs, **params
+            )
+
+    def step(
+        self,
+        sizes: Sizes,
+        batch: int,
+        inputs: Mapping[str, Tensor],
+        params: Mapping[str, Tensor],
+        state: Mapping[str, Any],
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        """Outputs (batch, …) of one step, and the new state."""
+        with no_autocast(state, inputs, params):
+            return self.module.step(  # type: ignore[no-any-return]
+                sizes=sizes, batch=batch, state=dict(state), **inputs, **params
+            )
+
+
+@contextmanager
+def no_autocast(*tensors: Mapping[str, Any]) -> Iterator[None]:
+    """Without automatic casts: the program computes in the precision it was given."""
+    kinds = {x.device.type for group in tensors for x in group.values() if isinstance(x, Tensor)}
+    active = [kind for kind in kinds if _autocasts(kind)]
+    if not active:
+        yield
+        return
+    with torch.autocast(active[0], enabled=False):
+        yield
+
+
+def _autocasts(kind: str) -> bool:
+    try:
+        return torch.is_autocast_enabled(kind)
+    except RuntimeError:  # a device that has no automatic casts
+        return False
