@@ -1,4 +1,4 @@
-"""One expression node as a line of text, and back: the notation that the IRs' printers and readers share.
+"""One node of a step graph as a line of text, and back.
 
     add %2, %3 : real[D]
     const 0.5 : real
@@ -84,17 +84,6 @@ def _body(node: Node, ref: Callable[[Node], str]) -> str:
             return f"window {register} along {axis}{f' current {ref(current)}' if current is not None else ''}"
         case n.History(register=register, axis=axis, current=current):
             return f"history {register} along {axis} current {ref(current)}"
-        case n.Lag(arg=arg, halo=halo, steps=steps):
-            return f"lag {ref(arg)}, {ref(halo)} by {steps}"
-        case n.Frames(arg=arg, halo=halo, axis=axis, skip=skip, oldest_first=oldest):
-            order = "oldest" if oldest else "newest"
-            return f"frames {ref(arg)}, {ref(halo)} along {axis} skip {skip} first {order}"
-        case n.Tail(arg=arg, halo=halo):
-            return f"tail {ref(arg)}, {ref(halo)}"
-        case n.Append(arg=arg, halo=halo, axis=axis):
-            return f"append {ref(arg)}, {ref(halo)} along {axis}"
-        case n.FftConv(kernel=kernel, arg=arg, over=over):
-            return f"fft_conv {ref(kernel)}, {ref(arg)}{f' over {chr(44).join(over)}' if over else ''}"
     raise CompilerBug(f"a {type(node).__name__} has no line of text")
 
 
@@ -171,22 +160,6 @@ def _make(words: Words, arena: Arena, node: Callable[[str], Node]) -> Node:
             else:
                 made = arena.history(register, axis, current, rest, kind)
             return words.typed(made, kind, axes)
-        case "lag":
-            arg, halo = words.references(node)
-            made = arena.lag(arg, halo, int(words.after("by")))
-        case "frames":
-            arg, halo = words.references(node)
-            axis, skip = words.after("along"), int(words.after("skip"))
-            made = arena.frames(arg, halo, axis, skip, words.after("first") == "oldest")
-        case "tail":
-            arg, halo = words.references(node)
-            made = arena.tail(arg, halo)
-        case "append":
-            arg, halo = words.references(node)
-            made = arena.append(arg, halo, words.after("along"))
-        case "fft_conv":
-            kernel, arg = words.references(node)
-            made = arena.fft_conv(kernel, arg, words.names() if words.skip("over") else ())
         case op if op in OPS:
             made = arena.map(op, *words.references(node))
         case other:

@@ -7,10 +7,10 @@ A graph has sharing and a text has none, so `depth` and `limit` bound what is pr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.arena import Arena
 from ssmc.expr.nodes import Node
@@ -227,19 +227,9 @@ class _Printer:
                 return call(f"window[{axis}]", current)
             case n.History(axis=axis, current=current):
                 return call(f"past[{axis}]", current)
-            case n.Prefix(args=args, slot=slot):
-                return call(f"prefix.{slot}", *args)
-            case n.Lag(arg=arg, halo=halo, steps=steps):
-                return call("lag", arg, halo, extra=f", {steps}")
-            case n.Frames(arg=arg, halo=halo, axis=axis, skip=skip):
-                return call(f"frames[{axis}]", arg, halo, extra=f", {skip}" if skip else "")
-            case n.Tail(arg=arg, halo=halo):
-                return call("tail", arg, halo)
-            case n.Append(arg=arg, halo=halo, axis=axis):
-                return call(f"append[{axis}]", halo, arg)
-            case n.FftConv(kernel=kernel, arg=arg, over=over):
-                return call(f"fft_conv[{', '.join(over)}]" if over else "fft_conv", kernel, arg)
-        raise CompilerBug(f"no infix form of a {type(node).__name__}")
+            case _:  # the nodes of kernel IR
+                name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(node).__name__).lower()
+                return call(name, *n.children(node))
 
 
 def read_text(register: str, steps: int) -> str:

@@ -84,8 +84,8 @@ def _refused(text: str) -> bool:
     try:
         front_end(text)
     except SpecError as error:
-        assert error.diagnostics, "an error that says nothing"
-        assert str(error).strip()
+        if not error.diagnostics or not str(error).strip():
+            raise AssertionError("an error that says nothing") from error
         return True
     return False
 

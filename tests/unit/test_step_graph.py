@@ -182,7 +182,7 @@ def test_passes_are_verified_and_named() -> None:
     broken = Pass("break-it", BREAKS["ports"])
     assert same_graph(run_passes(_graph(), [fine], seen=lambda name, g: seen.append(name)), _graph())
     assert seen == ["build", "nothing"]
-    with pytest.raises(CompilerBug, match="after `break-it`.*`ports`"):
+    with pytest.raises(CompilerBug, match=r"after `break-it`.*`ports`"):
         run_passes(_graph(), [fine, broken])
     assert same_graph(run_passes(_graph(), [fine, broken], after="nothing"), _graph())
     with pytest.raises(CompilerBug, match="no pass `else`"):
@@ -195,7 +195,7 @@ def test_what_a_pass_establishes_stays_verified() -> None:
     double = Pass("double", lambda g: replace(g, outputs=(*g.outputs, replace(g.outputs[0], name="z"))))
     needs = Pass("needs", lambda g: g, requires=(one_output,))
     run_passes(_graph(), [drop, needs])
-    with pytest.raises(CompilerBug, match="after `double`.*`one-output`"):
+    with pytest.raises(CompilerBug, match=r"after `double`.*`one-output`"):
         run_passes(_graph(), [drop, double])
     with pytest.raises(CompilerBug, match="`needs` needs `one-output`"):
         run_passes(_graph(), [needs])
