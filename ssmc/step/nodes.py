@@ -77,6 +77,7 @@ class Register:
     depth: Depth
     origin: Origin
     span: Span | None = field(default=None, compare=False, repr=False)
+    line: str | None = None  # the axis of its earlier values, newest first: set by `expand_delays` (ssmc.recurrence)
 
 
 @dataclass(frozen=True)

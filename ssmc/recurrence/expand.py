@@ -1,0 +1,117 @@
+"""Delay lines inside a cycle become states with an axis of their own, so that cycles read one step back only.
+
+    before   register r[X], depth k, in a cycle; Read(r, j), Window(r, W, current)
+    after    register r[W, X], newest first along its `line` axis W:
+                 source = where(index[W] == 0, source of r, shift[W](Read(r, 1)))
+                 Read(r, j)                = Read(r, 1)[W = j - 1]
+                 Window(r, W, None)        = Read(r, 1)
+                 Window(r, W, current = c) = where(index[W] == 0, c, shift[W](Read(r, 1)))
+
+W is the axis of the register's windows, or a fresh axis of fixed size `prev1`, `prev2`, … where it has none. The first
+of the axes of such a register is W and `Register.line` names it; its name, `origin` and `depth` stay as they were.
+
+The entry of the state dictionary keeps its layout too: shape (depth, axes...), oldest first. So the value of the
+register is that entry reversed along its first axis; where `depth` is one less than the size of W (a convolution, whose
+window starts with the current step) the value has one more position at its end, which no step reads: the entry padded
+there with zeros. `Register.depth` against `Axis.size` of W says which.
+
+Not handled here: `past` without a size (History) in a cycle has no fixed axis; its component stays as it is, "growing".
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ssmc.diagnostics import CompilerBug
+from ssmc.expr import nodes as n
+from ssmc.expr.nodes import Node, postorder
+from ssmc.recurrence.graph import components_of, is_recurrent
+from ssmc.step.nodes import Axis, Output, Register, StepGraph
+
+
+def expand_delays(graph: StepGraph) -> StepGraph:
+    """The graph with every delay line of a cycle turned into a state; the graph itself if there is none."""
+    cyclic = {name for c in components_of(graph) if is_recurrent(graph, c) for name in c}
+    lines: dict[str, str] = {}
+    axes = list(graph.axes)
+    for register in graph.registers:
+        if register.name in cyclic and (line := _line_axis(graph, register, axes)) is not None:
+            lines[register.name] = line
+    return _rewritten(replace(graph, axes=tuple(axes)), lines) if lines else graph
+
+
+def _line_axis(graph: StepGraph, register: Register, axes: list[Axis]) -> str | None:
+    """The axis along which a register's earlier values will lie (declared here if new); None: it needs none."""
+    uses = [x for x in postorder(graph.roots) if isinstance(x, (n.Read, n.Window, n.History))]
+    mine = [x for x in uses if x.register == register.name]
+    if any(isinstance(x, n.History) for x in mine):
+        return None
+    windows = sorted({x.axis for x in mine if isinstance(x, n.Window)})
+    if len(windows) > 1:
+        raise CompilerBug(f"windows of `{register.name}` along several axes: {windows}")
+    if windows:
+        return windows[0]
+    deepest = max((x.steps for x in mine if isinstance(x, n.Read)), default=1)
+    if deepest == 1:
+        return None
+    taken = {a.name for a in axes}
+    name = next(f"prev{i}" for i in range(1, len(axes) + 2) if f"prev{i}" not in taken)
+    graph.arena.declare_axis(name)
+    axes.append(Axis(name, graph.arena.const(deepest), each=False))
+    return name
+
+
+def _rewritten(graph: StepGraph, lines: dict[str, str]) -> StepGraph:
+    arena = graph.arena
+
+    def held(register: str) -> Node:
+        r = graph.register[register]
+        return arena.read(register, (lines[register], *r.axes), r.kind)
+
+    def pushed(register: str, newest: Node) -> Node:
+        line = lines[register]
+        first = arena.map("eq", arena.index(line), arena.const(0))
+        return arena.where(first, newest, arena.shift(held(register), line, 1))
+
+    done: dict[Node, Node] = {}
+
+    def change(node: Node) -> Node | None:
+        match node:
+            case n.Read(register=r, steps=steps) if r in lines:
+                return arena.pick(held(r), lines[r], steps - 1)
+            case n.Window(register=r, current=None) if r in lines:
+                return held(r)
+            case _:
+                return None
+
+    def rebuilt(roots: list[Node]) -> list[Node]:
+        # bottom-up: a Window's `current` may itself read an expanded register
+        for node in postorder(roots):
+            if node in done:
+                continue
+            if (new := change(node)) is None:
+                kids = [done[c] for c in n.children(node)]
+                if isinstance(node, n.Window) and node.register in lines:
+                    new = pushed(node.register, kids[0])
+                else:
+                    new = arena.rebuild(node, kids)
+            for table in (arena.spans, arena.labels):
+                if node in table:
+                    table.setdefault(new, table[node])  # type: ignore[attr-defined]
+            done[node] = new
+        return [done[r] for r in roots]
+
+    registers: list[Register] = []
+    for r, source in zip(graph.registers, rebuilt([r.source for r in graph.registers]), strict=True):
+        if r.name in lines:
+            line = lines[r.name]
+            whole = pushed(r.name, source)
+            if r.source in arena.spans:
+                arena.spans.setdefault(whole, arena.spans[r.source])
+            registers.append(replace(r, axes=(line, *r.axes), source=whole, line=line))
+        else:
+            registers.append(replace(r, source=source))
+    values = rebuilt([o.value for o in graph.outputs])
+    outputs = tuple(Output(o.name, o.axes, o.kind, v, o.span) for o, v in zip(graph.outputs, values, strict=True))
+    names = tuple(zip((k for k, _ in graph.names), rebuilt([v for _, v in graph.names]), strict=True))
+    return replace(graph, registers=tuple(registers), outputs=outputs, names=names)
