@@ -4,7 +4,7 @@
     y = f(u=u, dt=dt, …)            # differentiable, over whole sequences
     y_t, state = f.step(state, u=u_t, …)
 
-Names are resolved when they are first used: importing the package imports neither torch nor anything else that is large.
+Names are resolved when they are first used: importing the package imports neither torch nor anything large.
 """
 
 from __future__ import annotations

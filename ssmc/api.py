@@ -132,9 +132,9 @@ class Compiled:
     def __call__(self, /, *args: Any, **named: Any) -> Any:
         """Run over whole sequences.
 
-        Arguments are the inputs, then the params, in the order of their declarations, or by name: tensors, numpy arrays,
-        numbers or lists. An input is (batch…, L, axes…), a param (axes…). Batches are broadcast where they are 1 or
-        left out.
+        Arguments are the inputs, then the params, in the order of their declarations, or by name: tensors, numpy
+        arrays, numbers or lists. An input is (batch…, L, axes…), a param (axes…). Batches are broadcast where they are
+        1 or left out.
 
         state=          entries by name, (batch…, axes…); those left out are initial values; `t` is the steps done
         return_state=   True: give `(outputs, state)`
@@ -269,7 +269,7 @@ class Compiled:
         batch: int = 1,
         length: int = 2048,
     ) -> str:
-        """The generated module as text: forward, step, initial state. It needs torch, and not ssmc. Raises SpecError."""
+        """The generated module as text: sequence, step, initial state. It needs torch, not ssmc. Raises SpecError."""
         from ssmc.backends.torch import build
         from ssmc.kernel.lower import lower
 

@@ -1,7 +1,7 @@
 """What each form costs: operations, bytes and serial depth in closed form, and seconds on a machine.
 
-Every formula is written once, over `Quantities`: numbers for a choice, symbols for a person. The counts are of the torch
-backend, which starts one operation at a time; B batch, L length, c the chunk:
+Every formula is written once, over `Quantities`: numbers for a choice, symbols for a person. The counts are of the
+torch backend, which starts one operation at a time; B batch, L length, c the chunk:
 
     recurrent   L steps, each the update; what is free of the state, and the readout, once a chunk of c steps
     scan        L/c chunks, in each log2(c) levels of the combine operator over c elements, then one application
@@ -35,7 +35,7 @@ KERNEL_BLOCK = 4096  # steps of the kernel generated at a time
 
 @dataclass(frozen=True)
 class Estimate:
-    """Counts of a form. `near` and `far` are bytes moved within a step and within a chunk; `tile` bytes a chunk holds."""
+    """Counts of a form. `near` and `far` are bytes moved within a step and within a chunk; the tiles are bytes held."""
 
     flops: Any
     dots: Any
@@ -57,7 +57,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Subject:
-    """A component with what its costs need; `matrix` are the (row, column) axes of a state written by outer products."""
+    """A component with what its costs need; `matrix`: the (row, column) axes of a state written by outer products."""
 
     analysis: Analysis
     component: Component

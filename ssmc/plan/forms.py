@@ -62,13 +62,14 @@ def _scan(analysis: Analysis, component: Component) -> str:
 
 
 def blocked(analysis: Analysis, component: Component) -> str:
-    """What stands in the way of associativity, with its place; empty where nothing was recorded."""
-    said = []
-    for blocker in component.blockers:
-        line = blocker.reason + place(analysis, blocker.node)
-        if line not in said:
-            said.append(line)
+    """What stands in the way of associativity, as the end of a sentence; empty where nothing was recorded."""
+    said = blockers(analysis, component)
     return f": {'; '.join(said)}" if said else ""
+
+
+def blockers(analysis: Analysis, component: Component) -> tuple[str, ...]:
+    """What stands in the way of associativity, each with its place."""
+    return tuple(dict.fromkeys(b.reason + place(analysis, b.node) for b in component.blockers))
 
 
 def _chunked(analysis: Analysis, component: Component) -> str | MatrixForm:

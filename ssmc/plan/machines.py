@@ -12,7 +12,7 @@ from ssmc.plan.problems import NoSuchTarget
 @dataclass(frozen=True)
 class Machine:
     """`flops` and `dot_flops`: a second, elementwise and in matrix products, in float32. `bandwidth` to memory and
-    `cache_bandwidth` to `cache` bytes of cache, in bytes a second. `overhead`: seconds a torch operation costs at least.
+    `cache_bandwidth` to `cache` bytes of cache, in bytes a second. `overhead`: seconds that starting an operation costs.
     """
 
     name: str

@@ -146,7 +146,7 @@ def run_sequence(
         segments = tuple(Segment(row, 0, steps) for row in range(product(batch))) if chunks is None else chunks.segments
         every = (times,) * len(segments) if isinstance(times, int) else times
         ys, new = run_cut(
-            lambda x, n, l, s: program.sequence(bound.sizes, n, l, x, bound.params, s),
+            lambda x, count, taken, s: program.sequence(bound.sizes, count, taken, x, bound.params, s),
             inputs, product(rows), steps, segments, every, entries, grows, bound.precision.device,
         )  # fmt: skip
     outputs = {o.name: unflatten_batch(y, rows) for o, y in zip(graph.outputs, ys, strict=True)}

@@ -250,7 +250,8 @@ class BadSegments(Problem):
     code: ClassVar[str] = "E720"
     title: ClassVar[str] = "`{option}=` {why}"
     notes: ClassVar[tuple[str, ...]] = (
-        "packed: `cu_seqlens=[0, end of the first, …, L]` or `lengths=` that add up to L, for inputs (L, axes…) or (1, L, axes…)",
+        "packed: `cu_seqlens=[0, end of the first, …, L]` or `lengths=` that add up to L, for inputs (L, axes…) or "
+        "(1, L, axes…)",
         "padded: `lengths=` with one entry a sequence, each at most L, for inputs (batch…, L, axes…)",
     )
 

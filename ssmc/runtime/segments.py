@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -51,9 +52,9 @@ def cut(lengths: Any, cu_seqlens: Any, batch: Shape, length: int) -> Cut | None:
             _fail("cu_seqlens", f"needs inputs of one row, and the batch is {shape_text(batch)}")
         if not ends or ends[0] != 0 or ends[-1] != length:
             _fail("cu_seqlens", f"runs from 0 to {length}, the number of steps")
-        if any(a > b for a, b in zip(ends, ends[1:], strict=False)):
+        if any(a > b for a, b in pairwise(ends)):
             _fail("cu_seqlens", "does not grow")
-        return _packed([b - a for a, b in zip(ends, ends[1:], strict=False)])
+        return _packed([b - a for a, b in pairwise(ends)])
     if lengths is None:
         return None
     counts, shape = _integers("lengths", lengths)

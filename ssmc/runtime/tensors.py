@@ -1,9 +1,9 @@
 """Values of a call: to torch tensors of one floating dtype on one device.
 
 The dtype rule. The storage dtype is the floating dtype of the tensors and numpy arrays given for inputs and params,
-promoted as torch does; 0-d tensors, Python numbers and lists take part only if nothing else does, and torch's default
-dtype stands in where no float is given at all. Half precisions (16 bits and fewer) are computed in float32: the state is
-kept in it, outputs come back in the storage dtype. Complex values have the complex dtype of the computation.
+promoted as torch does; 0-d tensors take part only if nothing else does, Python numbers and lists never, and torch's
+default dtype stands in where no float is given at all. Half precisions (16 bits and fewer) are computed in float32: the
+state is kept in it, outputs come back in the storage dtype. Complex values have the complex dtype of the computation.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Precision:
 class Value:
     """An argument as a tensor, before its dtype is settled.
 
-    `strength` says how much it has to say in that: 2 for tensors and arrays, 1 for 0-d tensors, 0 for numbers and lists.
+    `strength` says how much it has to say
+    in that: 2 for tensors and arrays, 1 for 0-d tensors, 0 for numbers and lists.
     """
 
     name: str
@@ -66,7 +67,7 @@ class Value:
 
 
 def value_of(name: str, given: Any, kind: Kind, span: Span | None = None) -> Value:
-    """A tensor of what the caller gave; in place for tensors, and for numpy arrays where torch can. Raises SpecError."""
+    """A tensor of what the caller gave, in place where torch can. Raises SpecError."""
     if isinstance(given, Tensor):
         return Value(name, given, 2 if given.ndim else 1, kind, span)
     numpy = sys.modules.get("numpy")
@@ -134,7 +135,7 @@ def _floating(dtype: torch.dtype) -> torch.dtype | None:
 
 
 def _device(values: Iterable[Value]) -> torch.device:
-    """The one device of all tensors; a number, a list, and a 0-d tensor in the host's memory go where the others are."""
+    """The one device of all tensors; numbers, lists and 0-d tensors in the host's memory go where the others are."""
     first: Value | None = None
     for v in values:
         if v.strength == 0 or (v.strength == 1 and v.tensor.device.type == "cpu"):
