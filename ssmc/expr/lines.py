@@ -106,7 +106,10 @@ def read_node(text: str, arena: Arena, node: Callable[[str], Node]) -> Node:
 
 def _make(words: Words, arena: Arena, node: Callable[[str], Node]) -> Node:
     head = words.next()
-    operand = lambda: node(words.reference())  # noqa: E731
+
+    def operand() -> Node:
+        return node(words.reference())
+
     if head in _LEAVES:
         return _leaf(head, words, arena)
     made: Node

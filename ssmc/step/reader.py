@@ -95,7 +95,7 @@ class _Reader:
 
     def register(self, words: Words) -> Register:
         name, axes, kind = self.declared(words)
-        origin = _ORIGINS[_ORIGINS.index(words.next())]  # type: ignore[arg-type]
+        origin = _ORIGINS[_ORIGINS.index(words.next())]
         reverse = words.skip("reverse")
         if not reverse:
             words.expect("forward")

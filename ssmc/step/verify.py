@@ -15,7 +15,7 @@ from ssmc.expr import nodes as n
 from ssmc.expr.lines import type_text
 from ssmc.expr.nodes import KINDS, Axes, Node, base_axis, postorder
 from ssmc.expr.ops import OPS, REDUCTIONS
-from ssmc.step.nodes import Port, StepGraph, reads_of
+from ssmc.step.nodes import Axis, Output, Port, Register, StepGraph, reads_of
 from ssmc.step.printer import roots_of
 from ssmc.step.reader import structure
 
@@ -123,7 +123,8 @@ def _axes_by_rule(node: Node) -> set[str] | None:
 
 def _operated_axes(graph: StepGraph, nodes: list[Node]) -> Iterator[str]:
     for node in nodes:
-        operand, worked = node, ()
+        operand: Node = node
+        worked: Axes = ()
         match node:
             case n.Reduce(arg=operand, over=worked):
                 if not worked:
@@ -144,7 +145,8 @@ def _operated_axes(graph: StepGraph, nodes: list[Node]) -> Iterator[str]:
 
 
 def _spans(graph: StepGraph, nodes: list[Node]) -> Iterator[str]:
-    parts = (*graph.axes, *graph.inputs, *graph.params, *graph.registers, *graph.outputs)
+    parts: list[Axis | Port | Register | Output] = [*graph.axes, *graph.inputs, *graph.params]
+    parts += [*graph.registers, *graph.outputs]
     spans = [(p.name, p.span) for p in parts] + [(repr(node), graph.span_of(node)) for node in nodes]
     for what, span in spans:
         if span is not None and (
@@ -157,7 +159,7 @@ def _spans(graph: StepGraph, nodes: list[Node]) -> Iterator[str]:
 
 
 def _unique_names(graph: StepGraph, nodes: list[Node]) -> Iterator[str]:
-    values = [x.name for x in (*graph.inputs, *graph.params, *graph.registers)]
+    values = [p.name for p in (*graph.inputs, *graph.params)] + [r.name for r in graph.registers]
     for names in (values, [o.name for o in graph.outputs], [a.name for a in graph.axes]):
         yield from {f"`{x}`" for x in names if names.count(x) > 1}
 
@@ -178,10 +180,11 @@ def _ports(graph: StepGraph, nodes: list[Node]) -> Iterator[str]:
 
 
 def _primed_axes(graph: StepGraph, nodes: list[Node]) -> Iterator[str]:
-    for port in (*graph.inputs, *graph.params, *graph.outputs):
-        for i, a in enumerate(port.axes):
-            if a != base_axis(a) and (i != len(port.axes) - 1 or i == 0 or f"{port.axes[i - 1]}'" != a):
-                yield f"`{a}` of `{port.name}`"
+    layouts = [(p.name, p.axes) for p in (*graph.inputs, *graph.params)] + [(o.name, o.axes) for o in graph.outputs]
+    for name, axes in layouts:
+        for i, a in enumerate(axes):
+            if a != base_axis(a) and (i != len(axes) - 1 or i == 0 or f"{axes[i - 1]}'" != a):
+                yield f"`{a}` of `{name}`"
     for r in graph.registers:
         # a delay line may hold a square value, a state never does
         if any("~" in a or (r.origin == "state" and a != base_axis(a)) for a in r.axes):
