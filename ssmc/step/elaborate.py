@@ -1,0 +1,493 @@
+"""Expressions of the tree to typed nodes: names, macros, operators, calls. One `Elaborator` goes over the spec once.
+
+What `declarations` guarantees holds here: each name has one definition, declared axes exist. Delays make it a matter of
+several rounds (see build.py): the type of `prev(y)` is taken from `assumed`, what an earlier round found. A type that is
+not known yet is neutral: it has no axes and the lowest kind. In the round that reports (`absorbing`) a mistake silences
+what is computed from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ssmc.diagnostics import Diagnostic, Label, Problem, Report
+from ssmc.expr.arena import Arena
+from ssmc.expr.nodes import Axes, Kind, Node
+from ssmc.expr.ops import OPS, join_kinds
+from ssmc.expr.ranges import Ranges
+from ssmc.source import Span
+from ssmc.step import axes_rules, errors_axes, errors_kinds, errors_names, errors_time, products, values
+from ssmc.step.declarations import Declarations, path_to
+from ssmc.step.functions import BRACKETED, BUILTINS, COUNTS, ONE_AXIS, OVER_AXES, SCALAR, TABLES, plural, usage
+from ssmc.step.values import Result, Value
+from ssmc.syntax import nodes as syn
+from ssmc.syntax.walk import walk
+
+if TYPE_CHECKING:
+    from ssmc.step.delays import Assumed, Line, Site, SiteKey
+
+BINARY = {
+    "+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow", "<": "lt", "<=": "le", ">": "gt", ">=": "ge",
+    "==": "eq", "!=": "ne", "and": "and", "or": "or",
+}  # fmt: skip
+MAX_DEPTH = 280
+MAX_CALLS = 20_000
+
+
+@dataclass(eq=False)
+class Scope:
+    """The formals of one call of a macro. `path` names the call: the places of the calls that led here.
+
+    `values` are the arguments as they are at the call. Inside a delay an argument is looked at again, in its own
+    scope, as it was at the earlier step.
+    """
+
+    macro: syn.Macro
+    path: tuple[int, ...]
+    args: Mapping[str, tuple[syn.Expr, Scope | None]]
+    values: dict[str, Result]
+    axes: Mapping[str, str | None]
+    final: bool
+
+
+@dataclass(frozen=True)
+class Filling:
+    """The param whose default is being elaborated."""
+
+    name: str
+    axes: Axes
+    span: Span
+
+
+@dataclass
+class Elaborator:
+    """One round over a spec. `values` maps each name to its value so far; a state to its new value once assigned."""
+
+    arena: Arena
+    d: Declarations
+    report: Report
+    assumed: Mapping[SiteKey, Assumed]
+    growing: frozenset[str]
+    absorbing: bool
+    values: dict[str, Result] = field(default_factory=dict)
+    sites: dict[SiteKey, Site] = field(default_factory=dict)
+    grows: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
+    equations: dict[tuple[str, str], None] = field(default_factory=dict)
+    lines: dict[str, Line] = field(default_factory=dict)
+    line_names: dict[tuple[object, ...], str] = field(default_factory=dict)
+    statement: int = -1
+    owner: str = ""
+    final: bool = False
+    filling: Filling | None = None
+    unknown: str | None = None  # the state whose equation is being elaborated
+    draws: int = 0
+    depth: int = 0
+    calls: int = 0
+    summed: dict[int, str] = field(default_factory=dict)  # the axis that a `·` or `@` of the tree has just summed
+    stack: list[tuple[str, Span]] = field(default_factory=list)
+    again: dict[tuple[Scope, str], Result] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
+    ranges: Ranges = field(default_factory=Ranges)
+
+    # -- reporting -----------------------------------------------------------------------------------------------
+
+    def error(self, problem: Problem) -> None:
+        """Report a problem; inside a macro the outermost call is labelled too."""
+        found: Diagnostic = problem.diagnostic()
+        if self.stack:
+            name, span = self.stack[0]
+            found = replace(found, secondary=(*found.secondary, Label(span, f"in this call of `{name}`")))
+        self.report.add(found)
+
+    def at(self, span: Span) -> Arena:
+        """The arena, making nodes for this place of the text."""
+        self.arena.span = span
+        return self.arena
+
+    def line_name(self, key: tuple[object, ...], name: str) -> str:
+        """The register of a delay line: one for equal keys, its name made unique by a number."""
+        if key not in self.line_names:
+            taken = set(self.line_names.values())
+            self.line_names[key] = unique(name, taken)
+        return self.line_names[key]
+
+    # -- expressions ---------------------------------------------------------------------------------------------
+
+    def eval(self, e: syn.Expr, scope: Scope | None) -> Result:
+        """The value of an expression. A call on this frame for each level of the tree, no more where it matters."""
+        if self.depth > MAX_DEPTH:
+            self.too_large(e.span)
+            return None
+        self.depth += 1
+        try:
+            match e:
+                case syn.Paren(operand):
+                    return self.eval(operand, scope)
+                case syn.Number(number):
+                    return self.number(number)
+                case syn.Name(name, span):
+                    return self.name(name, span, scope)
+                case syn.Unary(op, operand):
+                    arg = self.eval(operand, scope)
+                    return self.elementwise("neg" if op == "-" else "not", [(arg, operand.span)], e.span, f"`{op}`")
+                case syn.Binary(op) if op in ("*", "/", "@", "·", "⊗"):
+                    return products.product(self, e, scope)
+                case syn.Binary(op, left, right):
+                    pair = [(self.eval(left, scope), left.span), (self.eval(right, scope), right.span)]
+                    return self.elementwise(BINARY[op], pair, e.span, f"`{op}`")
+                case syn.AxisQuery(function, axis):
+                    return self.query(function, axis, e.span, scope)
+                case syn.Pick(operand, axis, index):
+                    return axes_rules.pick(self, e, self.eval(operand, scope), scope)
+                case syn.Renamed(operand):
+                    return axes_rules.rename(self, e, self.eval(operand, scope), scope)
+                case syn.Call(function, axes, args):
+                    name = function.text
+                    if name in self.d.macros:
+                        return self.expand(e, scope)
+                    if not self.call_fits(e):
+                        for a in args:
+                            self.eval(a, scope)
+                        return None
+                    from ssmc.step import delays
+
+                    if name in delays.FUNCTIONS:
+                        return delays.FUNCTIONS[name](self, e, scope)
+                    if name in ("dot", "outer"):
+                        return products.named(self, e, scope)
+                    if name == "shift":
+                        return axes_rules.shift(self, e, self.eval(args[0], scope), scope)
+                    results = [(self.eval(a, scope), a.span) for a in args]
+                    return self.call(e, results, scope)
+        finally:
+            self.depth -= 1
+
+    def number(self, number: int | float | complex) -> Value:
+        if isinstance(number, int) and abs(number) > 2**53:
+            number = float(number)
+        return values.value(self.arena.const(number))
+
+    # -- names ---------------------------------------------------------------------------------------------------
+
+    def name(self, name: str, span: Span, scope: Scope | None) -> Result:
+        if scope is not None and name in scope.args:
+            return self.formal(name, scope)
+        constant = {"pi": math.pi, "inf": math.inf, "true": True, "false": False}.get(name)
+        if constant is not None:
+            return values.value(self.arena.const(constant))
+        if name == "t":
+            return values.value(self.at(span).time())
+        if "." in name:
+            return self.table(name, span)
+        self.used.add(name)
+        if name in self.values:
+            return self.values[name]
+        declared = self.d.values.get(name)
+        if declared is not None:
+            if declared.axes is None:
+                return None
+            ar = self.at(span)
+            match declared.role:
+                case "input":
+                    return values.value(ar.input(name, declared.axes, declared.kind))
+                case "param":
+                    return values.value(ar.param(name, declared.axes, declared.kind))
+                case _ if name == self.unknown:
+                    return values.value(ar.local(f"{name}'", declared.axes, declared.kind))
+                case _:
+                    return values.value(ar.read(name, declared.axes, declared.kind))
+        if name in self.d.assigned:
+            if not self.final:
+                self.too_early(name, span)
+            return None
+        if name not in self.d.first:
+            self.undefined(name, span)
+        return None
+
+    def formal(self, name: str, scope: Scope) -> Result:
+        if self.final == scope.final:
+            return scope.values[name]
+        key = (scope, name)
+        if key not in self.again:
+            expr, outer = scope.args[name]
+            self.again[key] = None
+            self.again[key] = self.eval(expr, outer)
+        return self.again[key]
+
+    def table(self, name: str, span: Span) -> Result:
+        found = TABLES.get(name)
+        if found is None:
+            self.error(errors_names.UnknownTable(span, name, tuple(TABLES)))
+            return None
+        if self.filling is None:
+            self.error(errors_names.InitialiserMisplaced(span, name))
+            return None
+        count, kind = found
+        axes = self.filling.axes[len(self.filling.axes) - count :] if len(self.filling.axes) >= count else ()
+        if not axes or (count == 2) != (axes[-1] != axes[-1].rstrip("'")):
+            wanted = "a square param, `[…, N, N]`" if count == 2 else "the last axis of a param, which is not square"
+            self.error(errors_names.TableAxes(span, name, wanted, self.filling.name, self.filling.span))
+            return None
+        return values.value(self.at(span).table(name, axes, kind))  # type: ignore[arg-type]
+
+    def undefined(self, name: str, span: Span) -> None:
+        if name in self.told:
+            return
+        self.told.add(name)
+        also = "an axis" if name in self.d.axes else None
+        also = "a function" if name in BUILTINS or name in self.d.macros else also
+        known = (*self.d.first, "t", "pi", "inf", "true", "false")
+        self.error(errors_names.UndefinedName(span, name, known, also))
+
+    def too_early(self, name: str, span: Span) -> None:
+        """A name read above its assignment: if that depends on this statement in turn, no order would help."""
+        path = path_to(name, name, self.instant_edges()) if self.owner else None
+        if path is not None and self.owner in path:
+            turn = path.index(self.owner)
+            path = [*path[turn:-1], *path[: turn + 1]]
+            shown = " → ".join(f"`{p}`" for p in path)
+            if self.owner not in self.told:
+                self.told.update(path)
+                self.error(errors_time.InstantCycle(span, self.owner, shown))
+        else:
+            self.error(errors_time.ReadBeforeAssigned(span, name, self.d.assigned[name][1]))
+
+    def instant_edges(self) -> dict[str, list[str]]:
+        """Which names each definition reads in the same step, delays left out; a state only once it is assigned."""
+        edges: dict[str, list[str]] = {}
+        for number, s in enumerate(self.d.spec.statements):
+            match s:
+                case syn.Assign(name, expr) | syn.Equation(name, expr):
+                    read = _read_now(expr, self.d, set())
+                case syn.Declaration("output", name, init=init) if init is not None:
+                    read = _read_now(init, self.d, set())
+                case _:
+                    continue
+            keep = [r for r in read if self.d.state(r) is None or self.d.assigned.get(r, (number,))[0] < number]
+            edges.setdefault(name.text, []).extend(keep)
+        return edges
+
+    # -- calls ---------------------------------------------------------------------------------------------------
+
+    def axis(self, axis: syn.Identifier, scope: Scope | None) -> str | None:
+        """An axis in a bracket: a macro's own, or a declared one."""
+        if scope is not None and axis.text in scope.axes:
+            return scope.axes[axis.text]
+        return self.d.axis(axis, self.report)
+
+    def bracket(self, axes: Sequence[syn.Identifier], scope: Scope | None) -> tuple[str, ...] | None:
+        """The axes of a bracket, each once; None if one is wrong."""
+        found: dict[str, Span] = {}
+        whole = True
+        for a in axes:
+            axis = self.axis(a, scope)
+            if axis is None:
+                whole = False
+            elif axis in found:
+                self.error(errors_axes.AxisRepeated(a.span, axis, found[axis]))
+                whole = False
+            else:
+                found[axis] = a.span
+        return tuple(found) if whole else None
+
+    def query(self, function: syn.Identifier, axis: syn.Identifier, span: Span, scope: Scope | None) -> Result:
+        if function.text not in ("size", "index"):
+            known = ("size", "index")
+            self.error(errors_names.UndefinedFunction(function.span, function.text, known, False))
+            return None
+        found = self.axis(axis, scope)
+        if found is None:
+            return None
+        ar = self.at(span)
+        if function.text == "index":
+            return values.value(ar.index(found))
+        return values.value(ar.time() if found in self.growing else ar.size(found))
+
+    def call_fits(self, e: syn.Call) -> bool:
+        """Whether the function exists and is given what it takes; else that is reported."""
+        name, span = e.function.text, e.function.span
+        if name not in BUILTINS:
+            if name not in self.told:
+                self.told.add(name)
+                is_value = name in self.d.first
+                self.error(errors_names.UndefinedFunction(span, name, (*BUILTINS, *self.d.macros), is_value))
+            return False
+        counts = COUNTS.get(name) if e.axes is None else BRACKETED.get(name)
+        if counts is None:
+            if name in ("size", "index"):
+                wanted, given = "one axis and no arguments", plural(len(e.args), "argument")
+                self.error(errors_names.ArgumentCount(span, name, wanted, len(e.args), f"{name}[N]"))
+            else:
+                wanted = "no axes" if e.axes is not None else "an axis"
+                given = "none" if e.axes is None else str(len(e.axes))
+                self.error(errors_names.BracketCount(span, name, wanted, given, usage(name, e.axes is None)))
+            return False
+        if e.axes is not None and name in ONE_AXIS and len(e.axes) != 1:
+            self.error(errors_names.BracketCount(span, name, "one axis", str(len(e.axes)), usage(name, True)))
+            return False
+        least, most = counts
+        if len(e.args) < least or (most is not None and len(e.args) > most):
+            if most is None:
+                wanted = f"at least {plural(least, 'argument')}"
+            elif least == most:
+                wanted = plural(least, "argument")
+            else:
+                wanted = f"{least} to {most} arguments"
+            self.error(errors_names.ArgumentCount(span, name, wanted, len(e.args), usage(name, e.axes is not None)))
+            return False
+        return True
+
+    def call(self, e: syn.Call, args: list[tuple[Result, Span]], scope: Scope | None) -> Result:
+        """A function of the language, its arguments already elaborated."""
+        name = e.function.text
+        if e.axes is not None and name in OVER_AXES:
+            return axes_rules.over_axes(self, e, args[0], scope)
+        if name in SCALAR:
+            return self.elementwise(name, args, e.span, f"`{name}`")
+        match name:
+            case "min" | "max" | "logaddexp":
+                result, at = args[0]
+                for arg, span in args[1:]:
+                    result = self.elementwise(name, [(result, at), (arg, span)], e.span, f"`{name}`")
+                    at = at.to(span)
+                return result
+            case "clamp":
+                x, low, high = args
+                lower = self.elementwise("max", [x, low], e.span, "`clamp`")
+                return self.elementwise("min", [(lower, x[1].to(low[1])), high], e.span, "`clamp`")
+            case "transpose":
+                return axes_rules.transpose(self, e, args[0])
+            case _:
+                return self.draw(e, args)
+
+    def draw(self, e: syn.Call, args: list[tuple[Result, Span]]) -> Result:
+        """`uniform(lo, hi)` and the like: independent for every element of the param and every place in the text."""
+        name = e.function.text
+        if self.filling is None:
+            self.error(errors_names.InitialiserMisplaced(e.span, f"{name}"))
+            return None
+        nodes: list[Node] = []
+        for arg, span in args:
+            if arg is None:
+                return None
+            if arg.kind == "complex":
+                self.error(errors_kinds.ComplexOperand(span, f"`{name}`"))
+                return None
+            nodes.append(arg.node)
+        self.draws += 1
+        return values.value(self.at(e.span).draw(name, tuple(nodes), self.filling.axes))
+
+    def expand(self, e: syn.Call, scope: Scope | None) -> Result:
+        """A macro's body in place of its call."""
+        m = self.d.macros[e.function.text]
+        name = m.name.text
+        self.used.add(f"{name}()")
+        args = [self.eval(a, scope) for a in e.args]
+        wanted_axes, given_axes = len(m.axes or ()), len(e.axes or ())
+        shown = ", ".join(f.text for f in m.formals)
+        example = f"{name}[{', '.join(a.text for a in m.axes)}]({shown})" if m.axes else f"{name}({shown})"
+        if wanted_axes != given_axes:
+            wanted = plural(wanted_axes, "axis").replace("axiss", "axes") if wanted_axes else "no axes"
+            given = str(given_axes) if given_axes else "none"
+            self.error(errors_names.BracketCount(e.function.span, name, wanted, given, example, m.name.span))
+            return None
+        if len(args) != len(m.formals):
+            wanted = plural(len(m.formals), "argument")
+            self.error(errors_names.ArgumentCount(e.function.span, name, wanted, len(args), example, m.name.span))
+            return None
+        self.calls += 1
+        if name in self.d.recursive or self.calls > MAX_CALLS:
+            if name not in self.d.recursive:
+                self.too_large(e.span)
+            return None
+        axes = {a.text: self.axis(b, scope) for a, b in zip(m.axes or (), e.axes or (), strict=True)}
+        formals = [f.text for f in m.formals]
+        inner = Scope(
+            m,
+            (*(scope.path if scope else ()), id(e)),
+            {f: (a, scope) for f, a in zip(formals, e.args, strict=True)},
+            dict(zip(formals, args, strict=True)),
+            axes,
+            self.final,
+        )
+        self.stack.append((name, e.span))
+        try:
+            return self.eval(m.body, inner)
+        finally:
+            self.stack.pop()
+
+    def too_large(self, span: Span) -> None:
+        if "too large" not in self.told:
+            self.told.add("too large")
+            name, call = self.stack[0] if self.stack else ("", span)
+            self.report.add(errors_names.ExpansionTooLarge(call, name))
+
+    # -- elementwise ---------------------------------------------------------------------------------------------
+
+    def settle(self, args: Sequence[tuple[Result, Span]]) -> list[tuple[Value, Span]] | None:
+        """The operands of an elementwise operation; None if there is no telling its value."""
+        known = [(a, s) for a, s in args if a is not None]
+        if len(known) < len(args) and (self.absorbing or not known):
+            return None
+        stand_in = values.value(self.arena.local("?", (), "bool"))
+        return [(a if a is not None else stand_in, s) for a, s in args]
+
+    def elementwise(self, op: str, args: Sequence[tuple[Result, Span]], span: Span, what: str) -> Result:
+        """An operator of the table, broadcast by name; `what` is how the user wrote it."""
+        settled = self.settle(args)
+        if settled is None or not axes_rules.squares_agree(self, settled):
+            return None
+        nodes = [v.node for v, _ in settled]
+        kinds = [x.kind for x in nodes]
+        if OPS[op].rule(*kinds) is None:
+            self.wrong_kind(op, settled, what)
+            return None
+        ar = self.at(span)
+        if op == "pow" and join_kinds(*kinds) in ("bool", "int") and not self.ranges(nodes[1]).nonnegative:
+            nodes[0] = ar.cast(nodes[0], "real")  # an int to a negative power is a fraction
+        node = ar.map(op, *nodes)
+        return Value(node, ar.union([v.axes for v, _ in settled]), values.merge(ar, [v.past for v, _ in settled]))
+
+    def wrong_kind(self, op: str, args: Sequence[tuple[Value, Span]], what: str) -> None:
+        logical = op in ("and", "or", "not", "where")
+        for v, span in args[:1] if op == "where" else args:
+            if logical and v.kind != "bool":
+                self.error(errors_kinds.NotBool(span, what if op != "where" else "the condition of `where`", v.kind))
+            elif not logical and v.kind == "complex":
+                self.error(errors_kinds.ComplexOperand(span, what))
+
+    def cast(self, v: Value, kind: Kind) -> Value:
+        return replace(v, node=self.arena.cast(v.node, kind))
+
+
+def unique(name: str, taken: Container[str]) -> str:
+    """`name`, or `name.2`, `name.3`, … if it is taken."""
+    number = 1
+    while (name if number == 1 else f"{name}.{number}") in taken:
+        number += 1
+    return name if number == 1 else f"{name}.{number}"
+
+
+def _read_now(e: syn.Expr, d: Declarations, seen: set[str]) -> list[str]:
+    """The values that an expression reads in the same step, through macros, outside delays."""
+    found: list[str] = []
+    inside: set[int] = set()
+    for x, _ in walk(e):
+        if id(x) in inside:
+            continue
+        match x:
+            case syn.Call(function, args=args) if function.text in ("prev", "next"):
+                inside.update(id(y) for a in args for y, _ in walk(a))
+            case syn.Call(function) if function.text in d.macros and function.text not in seen:
+                m = d.macros[function.text]
+                formals = {f.text for f in m.formals}
+                found += [r for r in _read_now(m.body, d, {*seen, function.text}) if r not in formals]
+            case syn.Name(name):
+                found.append(name)
+            case _:
+                pass
+    return list(dict.fromkeys(found))

@@ -1,0 +1,271 @@
+"""One round over the statements of a spec, top to bottom, as the body of the loop over time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ssmc.expr import nodes as n
+from ssmc.expr.nodes import KINDS, Axes, Kind, Node
+from ssmc.source import Span
+from ssmc.step import delays, errors_axes, errors_kinds, errors_names, errors_time, values
+from ssmc.step.declarations import Declared, declared_axes
+from ssmc.step.elaborate import Elaborator, Filling
+from ssmc.step.nodes import Output
+from ssmc.step.values import Result, Value
+from ssmc.syntax import nodes as syn
+from ssmc.syntax.walk import walk
+
+
+def run(el: Elaborator) -> Round:
+    """Elaborate every statement, then what needs the names' final values: outputs, initial values, delays."""
+    r = Round(el)
+    for number, s in enumerate(el.d.spec.statements):
+        el.statement = number
+        match s:
+            case syn.Assign(name, expr):
+                el.owner = name.text
+                r.assign(number, name.text, el.eval(expr, None), expr.span)
+            case syn.Equation(name):
+                el.owner = name.text
+                r.equation(number, s)
+            case syn.Declaration("output", name, init=init) if init is not None:
+                el.owner = name.text
+                r.define_output(number, s, init)
+            case _:
+                pass
+    el.owner, el.final = "", True
+    r.outputs()
+    r.defaults()
+    r.delays()
+    return r
+
+
+def fits(kind: Kind, wanted: Kind) -> bool:
+    return KINDS.index(kind) <= KINDS.index(wanted)
+
+
+class Round:
+    """What one elaborator finds of its spec."""
+
+    def __init__(self, el: Elaborator) -> None:
+        self.el = el
+        self.sources: dict[str, Node] = {}  # of states
+        self.inits: dict[str, Node] = {}  # of states
+        self.param_defaults: dict[str, Node] = {}
+        self.found_outputs: dict[str, Output] = {}
+        self.output_values: dict[str, Value] = {}
+
+    # -- assignments ---------------------------------------------------------------------------------------------
+
+    def assign(self, number: int, name: str, v: Result, span: Span) -> None:
+        el = self.el
+        if number in el.d.skipped:
+            return
+        state = el.d.state(name)
+        if state is not None:
+            self.assign_state(state, v, span)
+            return
+        el.values[name] = v
+        if v is not None:
+            el.arena.labels.setdefault(v.node, name)
+
+    def assign_state(self, state: Declared, v: Result, span: Span) -> None:
+        el, name = self.el, state.name
+        el.values[name] = None
+        if v is None or state.axes is None:
+            return
+        extra = tuple(a for a in v.axes if a not in state.axes)
+        if extra:
+            if not any(a.endswith("'") for a in extra):
+                el.error(errors_axes.StateAxes(span, name, extra, v.axes, state.axes, state.span))
+            else:
+                el.error(errors_axes.SquareOperation(span, extra[0].rstrip("'"), f"assigning the state `{name}`"))
+            return
+        if not fits(v.kind, state.kind):
+            what = f"the state `{name}`"
+            el.error(errors_kinds.Narrowing(span, what, state.kind, v.kind, state.span, f"state {name}"))
+            return
+        ar = el.at(span)
+        source = ar.cast(v.node, state.kind)
+        self.sources[name] = source
+        ar.labels.setdefault(source, name)
+        el.values[name] = Value(ar.broadcast(source, state.axes), state.axes)
+
+    def equation(self, number: int, s: syn.Equation) -> None:
+        from ssmc.step import equations
+
+        state = self.el.d.state(s.state.text)
+        result = equations.update(self.el, s, state if number not in self.el.d.skipped else None)
+        self.assign(number, s.state.text, result, s.right.span)
+
+    # -- outputs -------------------------------------------------------------------------------------------------
+
+    def define_output(self, number: int, s: syn.Declaration, init: syn.Expr) -> None:
+        el = self.el
+        v = el.eval(init, None)
+        if number in el.d.skipped:
+            return
+        name = s.name.text
+        el.values[name] = None
+        if v is None:
+            return
+        written = declared_axes(el.d, s.axes, el.report) if s.axes is not None else v.axes
+        if written is None:
+            return
+        if set(written) != set(v.axes):
+            el.error(errors_axes.OutputAxes(s.name.span.to(s.axes[-1].span) if s.axes else s.name.span, name, written,
+                                            v.axes, init.span))  # fmt: skip
+            return
+        kind = output_kind(s)
+        if not fits(v.kind, kind):
+            self.narrow(s, kind, v.kind, init.span)
+            return
+        el.at(init.span)
+        v = replace(el.cast(v, kind), axes=written)
+        el.arena.labels.setdefault(v.node, name)
+        el.values[name] = v
+
+    def narrow(self, s: syn.Declaration, kind: Kind, given: Kind, span: Span) -> None:
+        name = s.name.text
+        self.el.error(errors_kinds.Narrowing(span, f"the output `{name}`", kind, given, s.name.span, f"output {name}"))
+
+    def outputs(self) -> None:
+        """Every output by its name's final value."""
+        el = self.el
+        for s in el.d.outputs:
+            name = s.name.text
+            if name not in el.d.first:
+                el.error(errors_names.OutputUnknown(s.name.span, name, tuple(el.d.first)))
+                continue
+            v = el.name(name, s.name.span, None)
+            if s.axes is None:
+                written: Axes | None = el.arena.sorted_axes(v.axes) if v is not None else None
+            else:
+                written = declared_axes(el.d, s.axes, el.report)
+            if v is None or written is None or (s.init is not None and set(written) != set(v.axes)):
+                continue
+            span = s.name.span if not s.axes else s.name.span.to(s.axes[-1].span)
+            state = el.d.state(name)
+            missing = set(v.axes) - set(written)
+            if missing or (state is None and set(written) != set(v.axes)):
+                at = el.d.first[name]
+                el.error(errors_axes.OutputAxes(span, name, written, v.axes, at))
+                continue
+            kind = output_kind(s)
+            if not fits(v.kind, kind):
+                self.narrow(s, kind, v.kind, el.d.first[name])
+                continue
+            if delays.grows(el, v, s.name.span, f"the output `{name}`"):
+                continue
+            node = v.node
+            if state is not None:
+                node = self.sources[name]
+                if kind != state.kind:  # a state's own value may lack axes of the layout; a converted one has them
+                    node = el.arena.broadcast(el.arena.cast(node, kind), written)
+            node = el.arena.cast(node, kind)
+            self.found_outputs[name] = Output(name, written, kind, node, s.name.span)
+
+    # -- initial values and defaults -----------------------------------------------------------------------------
+
+    def defaults(self) -> None:
+        el = self.el
+        for p in el.d.of_role("param"):
+            if p.init is None or p.axes is None:
+                continue
+            el.filling, el.owner = Filling(p.name, p.axes, p.span), p.name
+            what = f"the default of `{p.name}`"
+            found = self.constant(p.init, what, p.axes, p.kind, p.span, f"param {p.name}")
+            el.filling = None
+            if found is not None:
+                self.param_defaults[p.name] = found
+        for s in el.d.of_role("state"):
+            if s.axes is None:
+                continue
+            el.owner = s.name
+            what = f"the initial value of `{s.name}`"
+            if s.init is None:
+                self.inits[s.name] = zero(el, s.kind)
+                continue
+            found = self.constant(s.init, what, s.axes, s.kind, s.span, f"state {s.name}")
+            if found is not None:
+                self.inits[s.name] = found
+
+    def constant(
+        self, e: syn.Expr, what: str, axes: Axes | None, kind: Kind | None, declared: Span, declaration: str
+    ) -> Node | None:
+        """An expression of params, sizes and constants, within the axes and kind declared."""
+        el = self.el
+        v = el.eval(e, None)
+        if v is None or not self.is_constant(e, v, what):
+            return None
+        if axes is not None and (extra := tuple(a for a in v.axes if a not in axes)):
+            el.error(errors_axes.InitAxes(e.span, what, extra, declared, axes))
+            return None
+        if kind is None:
+            return v.node
+        if not fits(v.kind, kind):
+            el.error(errors_kinds.Narrowing(e.span, what, kind, v.kind, declared, declaration))
+            return None
+        return el.at(e.span).cast(v.node, kind)
+
+    def is_constant(self, e: syn.Expr, v: Value, what: str) -> bool:
+        """Whether a value is the same at every step; if not, the smallest part that is not is reported."""
+        el = self.el
+        why = delays.varying(el, v)
+        if why is None:
+            return True
+        at, inner = e.span, why
+        for x, _ in walk(e):
+            if isinstance(x, syn.Name) and (part := el.name(x.text, x.span, None)) is not None:
+                reason = delays.varying(el, part)
+                if reason is not None:
+                    at = x.span
+                    inner = reason if f"`{x.text}`" in reason else f"`{x.text}` depends on it: {reason}"
+                    break
+        el.error(errors_names.NotConstant(at, what, inner))
+        return False
+
+    # -- delays --------------------------------------------------------------------------------------------------
+
+    def delays(self) -> None:
+        """The sources and initial values of all sites; looking at one may find more of them."""
+        el = self.el
+        done: set[delays.SiteKey] = set()
+        while todo := [s for k, s in el.sites.items() if k not in done]:
+            for site in todo:
+                done.add(site.key)
+                el.owner = site.name
+                self.settle(site)
+
+    def settle(self, site: delays.Site) -> None:
+        el = self.el
+        if site.own:
+            state = site.state
+            assert state is not None
+            assert state.axes is not None
+            el.at(site.span)
+            site.source = values.value(el.arena.read(state.name, state.axes, state.kind))
+            site.start = self.inits.get(state.name)
+            return
+        v = el.eval(site.arg, site.scope)
+        if v is None or delays.grows(el, v, site.arg.span, f"the line that `{site.origin}` holds"):
+            return
+        site.source = v
+        if site.init is None:
+            site.start = zero(el, v.kind)
+        else:
+            what = f"the initial value of this `{site.origin}`"
+            started = el.eval(site.init, site.scope)
+            if started is not None and self.is_constant(site.init, started, what):
+                site.start = started.node
+
+
+def zero(el: Elaborator, kind: Kind) -> Node:
+    return el.arena.const({"bool": False, "int": 0, "real": 0.0, "complex": 0j}[kind], kind)
+
+
+def output_kind(s: syn.Declaration) -> Kind:
+    return s.kind.text if s.kind is not None and s.kind.text in ("complex", "bool", "int") else "real"  # type: ignore[return-value]
+
+
+__all__ = ["Round", "errors_time", "n", "run"]
