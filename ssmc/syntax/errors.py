@@ -23,7 +23,7 @@ class UnexpectedCharacter(Problem):
 @dataclass(frozen=True)
 class InvisibleCharacter(Problem):
     described: str
-    code = "E010"
+    code = "E016"
     title = "an invisible character that the language does not have"
     label = "{described}"
     helps = ("delete it; it probably came with a copied text",)
@@ -223,7 +223,7 @@ class ReservedName(Problem):
 @dataclass(frozen=True)
 class KeywordAsValue(Problem):
     name: str
-    code = "E030"
+    code = "E047"
     title = "`{name}` is a word of the language, not a value"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ssmc.diagnostics import CompilerBug
 from ssmc.source import Source
 from ssmc.syntax.grammar import tokens_of
-from ssmc.syntax.layout import CLOSING, CONTINUES, OPENING, STATEMENT_WORDS, Token
+from ssmc.syntax.layout import CLOSING, CONTINUES, OPENING, STATEMENT_WORDS, Token, goes_on
 from ssmc.syntax.parser import parse
 from ssmc.syntax.printer import KEYWORD_WIDTH
 
@@ -63,7 +63,7 @@ class _Writer:
     first_on_line: bool = True
 
     def goes_on(self) -> bool:
-        return self.depth > 0 or (bool(self.statement) and self.statement[-1].type in CONTINUES)
+        return goes_on(self.statement, self.depth)
 
     def end_line(self) -> None:
         inside = self.goes_on()

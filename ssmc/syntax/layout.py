@@ -23,6 +23,9 @@ CONTINUES = {
 BINARY = CONTINUES - {"NOT", "EQUAL", "COMMA", "ARROW"}
 
 
+_NAMES_FOLLOW = STATEMENT_WORDS | {"USING", "COMMA"}
+
+
 @dataclass(frozen=True)
 class Token:
     """A lexeme. `text` is folded (NFKC), `span` covers what the user wrote. lark reads `type` only."""
@@ -48,13 +51,23 @@ class Line:
         return self.tokens[0].span.to(self.tokens[-1].span)
 
 
+def goes_on(statement: list[Token], depth: int) -> bool:
+    """Whether a newline after these tokens, `depth` brackets being open, does not end the statement."""
+    if depth > 0 or not statement:
+        return depth > 0
+    last = statement[-1]
+    if last.type in ("AND", "OR", "NOT") and len(statement) > 1 and statement[-2].type in _NAMES_FOLLOW:
+        return False  # the name of an axis: `axis and`
+    return last.type in CONTINUES
+
+
 def split_statements(tokens: list[Token], report: Report) -> Iterator[Line]:
     """The statements of a text, reporting brackets that do not match and lines that begin with an operator."""
     splitter = _Splitter(report)
     tokens = [t for t in tokens if t.type != "COMMENT"]
     for i, token in enumerate(tokens):
         if token.type == "NEWLINE":
-            if not splitter.goes_on() or _begins_statement(splitter.line[-1], tokens, i + 1):
+            if not goes_on(splitter.line, len(splitter.open)) or _begins_statement(splitter.line[-1], tokens, i + 1):
                 yield from splitter.end(token)
                 splitter.spoiled = False
         elif token.type == "SEMICOLON":
@@ -76,10 +89,6 @@ class _Splitter:
         self.line: list[Token] = []
         self.open: list[Token] = []
         self.whole = not self.spoiled
-
-    def goes_on(self) -> bool:
-        """Whether a newline here does not end the statement."""
-        return bool(self.open) or (bool(self.line) and self.line[-1].type in CONTINUES)
 
     def end(self, token: Token | None) -> Iterator[Line]:
         """The statement that a newline, a `;` or the end of the text ends."""

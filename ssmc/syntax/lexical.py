@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 from ssmc.diagnostics import Problem, Report
-from ssmc.syntax import errors
+from ssmc.syntax import errors, limits
 from ssmc.syntax.characters import LOOK_ALIKE, name_of
 from ssmc.syntax.layout import Token
 
@@ -39,16 +39,20 @@ _FOREIGN = {
 def report_lexemes(tokens: list[Token], report: Report) -> set[int]:
     """Report each wrong lexeme once; the identities of the tokens that are in one."""
     damaged: set[int] = set()
+    reported = 0
     previous: Token | None = None
     for token in tokens:
         touching = previous is not None and previous.span.end == token.span.start
         if token.type in ("STRING", "FOREIGN", "OTHER"):
             # A run of the same wrong character, such as a line of dashes, is one mistake.
-            if not (touching and previous is not None and previous.text[-1:] == token.text[:1]):
+            repeated = touching and previous is not None and previous.text[-1:] == token.text[:1]
+            if not repeated and reported < limits.MAX_REPORTED:
                 report.add(_problem(token))
+                reported += 1
             damaged.add(id(token))
         elif touching and previous is not None and _makes_bad_number(previous, token):
-            if id(previous) not in damaged:
+            if id(previous) not in damaged and reported < limits.MAX_REPORTED:
+                reported += 1
                 whole = previous.span.to(token.span)
                 report.add(errors.MalformedNumber(whole, _short(whole.text), _number_remedy(previous.text, token.text)))
             damaged |= {id(previous), id(token)}

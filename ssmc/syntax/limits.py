@@ -4,11 +4,11 @@ Specs are short: the longest known is a few thousand characters. Later levels re
 `MAX_DEPTH`.
 """
 
-MAX_CHARACTERS = 128 * 1024
+MAX_CHARACTERS = 64 * 1024
 """The longest `.ssm` text, in code points (and the largest file, in bytes, times four)."""
 
 MAX_DEPTH = 200
 """The deepest expression: a sum of n terms counts n, as does each bracket or sign around another."""
 
 MAX_REPORTED = 50
-"""So many syntax errors are reported at once; then the rest is left out."""
+"""So many syntax errors are reported at once; then the reading stops."""

@@ -38,7 +38,10 @@ def parse(source: Source) -> nodes.File:
             statements.extend(header)
             lost = lost or not header
             continue
-        statements.extend(_parse_line(line, report))
+        parsed = _parse_line(line, report)
+        if not parsed and len(report.diagnostics) >= limits.MAX_REPORTED:
+            break
+        statements.extend(parsed)
     specs = _group(source, statements, lost, report)
     if report.has_errors:
         raise SpecError(report.diagnostics[: limits.MAX_REPORTED])

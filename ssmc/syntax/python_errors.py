@@ -1,4 +1,4 @@
-"""What can be wrong with a decorated Python function (E101 to E109), and what stands for Python's own constructs."""
+"""What can be wrong with a decorated Python function (E101 to E110), and what stands for Python's own constructs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PythonName(Problem):
 @dataclass(frozen=True)
 class NoAnnotation(Problem):
     name: str
-    code = "E105"
+    code = "E110"
     title = "nothing says what `{name}` is"
     helps = ('annotate it: `{name}: Input["D"]`, `Param["D N"]` or `State["D N"]`',)
 

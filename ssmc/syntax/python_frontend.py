@@ -32,8 +32,9 @@ AxisNames = str | Iterable[str]
 class FunctionSource:
     """A function as text, with the options of `jit`.
 
-    `source` is the whole file, `first_line` that of the first decorator or of `def`. `namespace` resolves the names
-    of annotations. `axes` and `each` are names, `sizes` maps axes to integers or to equations such as `"2*P"`.
+    `source` is the whole file, `first_line` that of the first decorator or of `def`. `axes` and `each` are names,
+    `sizes` maps axes to integers or to equations such as `"2*P"`. `annotations` are the evaluated ones, as far as
+    Python has them; `namespace` resolves the names of the others.
     """
 
     source: Source
@@ -43,6 +44,7 @@ class FunctionSource:
     each: tuple[str, ...] = ()
     sizes: Mapping[str, int | str] = field(default_factory=dict)
     namespace: Mapping[str, object] = field(default_factory=dict, repr=False)
+    annotations: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
 def function_source(
@@ -69,6 +71,7 @@ def function_source(
         _option_names("each", each),
         dict(sizes or {}),
         _namespace(function),
+        _annotations(function),
     )
 
 
@@ -91,6 +94,13 @@ def _namespace(function: types.FunctionType) -> dict[str, object]:
     return namespace
 
 
+def _annotations(function: types.FunctionType) -> dict[str, object]:
+    try:
+        return dict(function.__annotations__)
+    except Exception:  # Python 3.14 evaluates them now, and they may name what is imported for type checkers only
+        return {}
+
+
 def parse_function(info: FunctionSource) -> nodes.Spec:
     """The spec that a function describes. Raises `SpecError` with all that is wrong with it."""
     definition = _definition(info)
@@ -104,7 +114,7 @@ def parse_function(info: FunctionSource) -> nodes.Spec:
 
     report = Report()
     expressions = ExpressionReader(text)
-    signature = SignatureReader(expressions, info.namespace, report)
+    signature = SignatureReader(expressions, info.namespace, info.annotations, report)
     axes = signature.axis_declarations(definition, name.span, info.axes, info.each, info.sizes)
     declared = signature.declarations(definition)
     body = BodyReader(expressions, report, declared, signature.broken).read(definition, name.span)
@@ -119,9 +129,16 @@ def parse_function(info: FunctionSource) -> nodes.Spec:
     return nodes.Spec(name, tuple(statements), span)
 
 
-def parse_function_file(info: FunctionSource) -> nodes.File:
-    """The same as a file of one spec."""
-    return nodes.File(info.source, (parse_function(info),))
+def from_function(
+    function: Callable[..., Any],
+    *,
+    axes: AxisNames = (),
+    each: AxisNames = (),
+    sizes: Mapping[str, int | str] | None = None,
+) -> tuple[nodes.Spec, Source]:
+    """The spec of a function and the file it is in: `function_source` and `parse_function` in one."""
+    info = function_source(function, axes, each, sizes)
+    return parse_function(info), info.source
 
 
 def _definition(info: FunctionSource) -> ast.FunctionDef | ast.AsyncFunctionDef:

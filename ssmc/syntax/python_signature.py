@@ -21,9 +21,16 @@ _Definition = ast.FunctionDef | ast.AsyncFunctionDef
 class SignatureReader:
     """Reads the head of one definition; what is wrong goes to the report."""
 
-    def __init__(self, expressions: ExpressionReader, namespace: Mapping[str, object], report: Report) -> None:
+    def __init__(
+        self,
+        expressions: ExpressionReader,
+        namespace: Mapping[str, object],
+        annotations: Mapping[str, object],
+        report: Report,
+    ) -> None:
         self.expressions = expressions
         self.namespace = namespace
+        self.annotations = annotations
         self.report = report
         self.broken: set[str] = set()
         """Arguments that were reported, so that what follows from that is not."""
@@ -125,14 +132,17 @@ class SignatureReader:
         if argument.annotation is None:
             raise NotLegal(wrong.NoAnnotation(name.span, name.text))
         head, items = _split(argument.annotation)
-        role = self._role(head, self.expressions.span(argument.annotation))
+        role = self._role(argument.arg, head, self.expressions.span(argument.annotation))
         axes, kind, reverse = self._items(items)
         init = None if default is None else self.expressions.read(default)
         span = whole if init is None else whole.to(init.span)
         return nodes.Declaration(role, name, axes, kind, init, reverse, span)
 
-    def _role(self, head: ast.expr, span: Span) -> nodes.Role:
-        resolved = _resolve(head, self.namespace)
+    def _role(self, name: str, head: ast.expr, span: Span) -> nodes.Role:
+        evaluated = self.annotations.get(name)
+        resolved = getattr(evaluated, "__origin__", evaluated)
+        if evaluated is None or isinstance(evaluated, str):
+            resolved = _resolve(head, self.namespace)
         for marker in (markers.Input, markers.Param, markers.State):
             if resolved is marker:
                 return _ROLES[marker.__name__]
