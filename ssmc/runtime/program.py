@@ -23,9 +23,14 @@ class Program:
     module: Any
     source: str = ""
 
+    def _named(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """By the names of the generated functions, which differ from the spec's where those mean something in Python."""
+        renamed = getattr(self.module, "ARGUMENTS", {})
+        return {renamed.get(name, name): x for name, x in tensors.items()}
+
     def initial_state(self, sizes: Sizes, batch: int, params: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:
         """Every entry of the state but `t`, as (batch, …)."""
-        state = self.module.initial_state(sizes=sizes, batch=batch, like=like, **params)
+        state = self.module.initial_state(sizes=sizes, batch=batch, like=like, **self._named(params))
         return {name: entry for name, entry in state.items() if name != "t"}
 
     def sequence(
@@ -40,7 +45,7 @@ class Program:
         """Outputs (batch, length, …) in order, and the new state; `state` is complete, its `t` an int."""
         with no_autocast(state, inputs, params):
             return self.module.sequence(  # type: ignore[no-any-return]
-                sizes=sizes, batch=batch, length=length, state=dict(state), **inputs, **params
+                sizes=sizes, batch=batch, length=length, state=dict(state), **self._named(inputs), **self._named(params)
             )
 
     def step(
@@ -54,7 +59,7 @@ class Program:
         """Outputs (batch, …) of one step, and the new state."""
         with no_autocast(state, inputs, params):
             return self.module.step(  # type: ignore[no-any-return]
-                sizes=sizes, batch=batch, state=dict(state), **inputs, **params
+                sizes=sizes, batch=batch, state=dict(state), **self._named(inputs), **self._named(params)
             )
 
 
