@@ -62,8 +62,6 @@ def _body(node: Node, ref: Callable[[Node], str]) -> str:
             return f"local {name}"
         case n.Load(buffer=buffer):
             return f"load {buffer}"
-        case n.Map(op="where", args=(always, x, y)) if x is y:
-            return f"broadcast {ref(always)}, {ref(x)}"
         case n.Map(op=op, args=args):
             return f"{op} {', '.join(map(ref, args))}"
         case n.Reduce(op=op, arg=arg, over=over):
@@ -118,11 +116,6 @@ def _make(words: Words, arena: Arena, node: Callable[[str], Node]) -> Node:
             distribution, args = words.next(), words.references(node)
             kind, axes = words.type()
             return arena.draw(distribution, tuple(args), axes)
-        case "broadcast":
-            always, value = words.references(node)
-            kind, axes = words.type()
-            made = arena.broadcast(value, always.axes)
-            return words.typed(made, kind, axes)
         case "reduce":
             op, arg = words.next(), operand()
             words.expect("over")
