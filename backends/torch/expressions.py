@@ -129,10 +129,36 @@ class Expressions:
                 joined = f"torch.cat([{self._halo(halo, (n.BATCH, n.LAG, *rest))}, {x if time else f'({x}).unsqueeze(1)'}], 1)"
                 return self._reordered((joined, ATOM), (n.BATCH, axis, *rest), node.axes)
             case n.Prefix():
-                return f"{self.names['prefix', str(id(node.args))]}[{node.slot}]", POSTFIX
+                return f"{self.names['prefix', prefix_key(node)]}[{node.slot}]", POSTFIX
+            case n.Split(arg=arg, axis=axis, size=size, outer=outer, inner=inner):
+                at = arg.axes.index(axis)
+                code = self._helper("_split", self.code(arg), str(at), str(size))
+                return self._reordered(code, (*arg.axes[:at], outer, inner, *arg.axes[at + 1 :]), node.axes)
+            case n.Join(arg=arg, axis=axis, outer=outer, inner=inner):
+                at = node.axes.index(axis)
+                cut = (*node.axes[:at], outer, inner, *node.axes[at + 1 :])
+                return self._helper("_join", self.as_axes(arg, cut), str(at), "steps")
+            case n.Geometric(coefficient=coefficient, base=base, over=over, first=first):
+                rest = tuple(a for a in node.axes if a != n.TIME)
+                c = self._cast(coefficient, node, self.as_axes(coefficient, (*rest, *over)))
+                b = self._cast(base, node, self.as_axes(base, (*rest, *over)))
+                self.used.add("_powers")
+                code = self._helper("_geometric", c, b, "steps", str(len(over)), str(first))
+                return self._reordered(code, (*rest, n.TIME), node.axes)
+            case n.Moment(arg=arg, base=base, factor=factor, carry=carry):
+                rest = tuple(a for a in node.axes if a != n.BATCH)
+                x = self._cast(arg, node, self.as_axes(arg, (n.BATCH, n.TIME, *rest)))
+                self.used.add("_powers")
+                codes = [self._cast(v, node, self.as_axes(v, (n.BATCH, *rest))) if not self.is_number(v) else self.tensor(v)
+                         for v in (base, factor, carry)]
+                return self._helper("_moment", x, *codes)
             case n.FftConv(kernel=kernel, arg=arg, over=over):
-                every = tuple(a for a in {**dict.fromkeys(arg.axes), **dict.fromkeys(kernel.axes)} if a != n.TIME)
-                return self._fft_conv(node, kernel, arg, over, every)
+                rest = tuple(a for a in node.axes if a not in (n.BATCH, n.TIME))
+                lead = tuple(a for a in (n.BATCH,) if a in kernel.axes)
+                kernel_code = self.as_axes(kernel, (*lead, *rest, *over, n.TIME))
+                arg_code = self.as_axes(arg, (n.BATCH, *rest, *over, n.TIME))
+                code = self._helper("_fft_conv", kernel_code, arg_code, str(len(over)))
+                return self._reordered(code, (n.BATCH, *rest, n.TIME), node.axes)
             case n.Table(name=name):
                 raise CompilerBug(f"the table {name} reached the printer")
             case _:
@@ -288,9 +314,6 @@ class Expressions:
         rest = tuple(a for a in axes if a not in (n.BATCH, n.TIME, n.LAG))
         return self._full(halo, (n.BATCH, n.LAG, *rest))
 
-    def _fft_conv(self, node: n.FftConv, kernel: Node, arg: Node, over: Axes, every: Axes) -> tuple[str, int]:
-        raise CompilerBug("FftConv is printed as a statement")
-
     # -- pieces ------------------------------------------------------------------------------------------------
 
     def _full(self, node: Node, axes: Axes) -> str:
@@ -357,6 +380,11 @@ class Expressions:
         return f"{code}.permute({', '.join(map(str, dims))})", POSTFIX
 
 
+def prefix_key(node: n.Prefix) -> str:
+    """What the slots of one prefix have in common."""
+    return ",".join(str(id(x)) for x in (*node.args, *node.combined))
+
+
 def dtype_of(node: Node) -> str:
     return {"real": "real", "complex": "cplx", "int": "torch.int64", "bool": "torch.bool"}[node.kind]
 
@@ -373,7 +401,8 @@ def _letters(axes: list[str]) -> dict[str, str]:
     letters: dict[str, str] = {}
     free = list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
     for axis in dict.fromkeys(axes):
-        wish = axis[0].lower()
+        wish = axis.lstrip("@")[0].lower()
+        wish = wish if wish.isascii() and wish.isalpha() else "x"
         letter = wish if wish in free else free[-1] if wish.upper() not in free else wish.upper()
         free.remove(letter)
         letters[axis] = letter

@@ -18,7 +18,7 @@ from ssmc.expr.nodes import Axes, Node
 from ssmc.kernel import nodes as k
 
 from ssmc.backends.torch import support
-from ssmc.backends.torch.expressions import Expressions, dtype_of
+from ssmc.backends.torch.expressions import Expressions, prefix_key
 
 INDENT = "    "
 
@@ -70,7 +70,9 @@ class _Module:
         imports = ["import math"] if "math." in body or True else []
         imports += ["from collections.abc import Callable, Sequence", "from typing import Any", "", "import torch", "import torch.nn.functional as F",
                     "from torch import Tensor", "from torch.utils.checkpoint import checkpoint"]
-        return "\n".join([*out, *imports])
+        renamed = {b.entry: b.name for b in self.program.buffers if b.role in ("input", "param") and b.entry != b.name}
+        mapping = ["", "# names of the spec that are not free in Python", f"ARGUMENTS = {renamed!r}"] if renamed else []
+        return "\n".join([*out, *imports, *mapping])
 
     def _helpers(self) -> list[str]:
         wanted = [f for f in HELPERS if f.__name__ in self.used]
@@ -264,6 +266,7 @@ class _Module:
         inner = dict(names)
         inner["size", n.TIME] = "steps"
         inner["size", n.SOURCE] = "steps"
+        inner.update(self._pieces(loop.body))
         body = [x for x in self._prologue(first or "_none")[:-1]]
         body.append(f"real, cplx, device = _precision({first})" if first else "real, cplx, device = _default_precision()")
         if not first:
@@ -275,6 +278,16 @@ class _Module:
         body += self._body(loop.body, inner, carried, stores)
         lines += [INDENT + line if line else "" for line in body]
         return self._prune(lines)
+
+    def _pieces(self, body: tuple[k.Statement, ...]) -> dict[tuple[str, str], str]:
+        """The sizes of the axes that Split makes."""
+        found: dict[tuple[str, str], str] = {}
+        for s in body:
+            for node in n.postorder(list(_values(s))):
+                if isinstance(node, n.Split):
+                    found["size", n.base_axis(node.outer)] = f"-(-steps // {node.size})"
+                    found["size", node.inner] = str(node.size)
+        return found
 
     def _prune(self, lines: list[str]) -> list[str]:
         """Without the size bindings that the function does not use."""
@@ -395,7 +408,7 @@ class _Module:
         """The parallel prefixes below `value`, each computed once for all its slots."""
         out: list[str] = []
         for node in n.postorder([value]):
-            if not isinstance(node, n.Prefix) or ("prefix", str(id(node.args))) in names:
+            if not isinstance(node, n.Prefix) or ("prefix", prefix_key(node)) in names:
                 continue
             self.used.add("_prefix")
             number = sum(1 for key in names if key[0] == "prefix") + 1
@@ -418,7 +431,7 @@ class _Module:
             out.append(f"{INDENT}return {', '.join(slots)}{',' if len(slots) == 1 else ''}")
             args = [self._expanded(ex, a, local.axes, local.kind, names) for a, local in zip(node.args, node.later, strict=True)]
             out.append(f"{result} = _prefix({combine}, ({', '.join(args)}{',' if len(args) == 1 else ''}))")
-            names["prefix", str(id(node.args))] = result
+            names["prefix", prefix_key(node)] = result
             ex.names = names
         return out
 
@@ -533,5 +546,6 @@ def _mentions(line: str, name: str) -> bool:
 
 HELPERS = (
     support._precision, support._default_precision, support._shift, support._solve, support._lag, support._tail,
-    support._frames, support._logsumexp, support._phi, support._prefix, support._recomputed,
+    support._frames, support._logsumexp, support._phi, support._split, support._join, support._prefix,
+    support._powers, support._geometric, support._moment, support._fft_conv, support._recomputed,
 )

@@ -5,6 +5,7 @@ Dimensions are (batch, time, …) for tiles, (batch, lag, …) for delay lines w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -104,6 +105,88 @@ def _prefix(combine: Callable[..., tuple[Tensor, ...]], elements: Sequence[Tenso
         both = torch.stack([at_even[:, : at_odd.shape[1]], at_odd], 2).flatten(1, 2)
         result.append(torch.cat([both, at_even[:, at_odd.shape[1] :]], 1))
     return tuple(result)
+
+
+def _split(x: Tensor, dim: int, size: int) -> Tensor:
+    """`dim` in pieces of `size`, zero filled: dimensions (piece, position) in its place."""
+    pieces = -(-x.shape[dim] // size)
+    missing = pieces * size - x.shape[dim]
+    if missing:
+        x = torch.cat([x, x.new_zeros(*x.shape[:dim], missing, *x.shape[dim + 1 :])], dim)
+    return x.unflatten(dim, (pieces, size))
+
+
+def _join(x: Tensor, dim: int, steps: int) -> Tensor:
+    """Dimensions (piece, position) at `dim` as one again, without the filling."""
+    return x.flatten(dim, dim + 1).narrow(dim, 0, steps)
+
+
+def _powers(base: Tensor, count: int) -> Tensor:
+    """1, base, base^2, … along a new first dimension, by doubling: exact at 0, about log2(count) roundings."""
+    powers = torch.ones_like(base).unsqueeze(0)
+    top = base
+    while powers.shape[0] < count:
+        powers = torch.cat([powers, powers * top])
+        top = top * top
+    return powers[:count]
+
+
+def _geometric(coefficient: Tensor, base: Tensor, steps: int, summed: int, first: int) -> Tensor:
+    """sum of coefficient * base ** (l + first) over the last `summed` dimensions, for l < steps, along a new last one.
+
+    base ** (m s + r) = (base ** m) ** s * base ** r: two sets of about sqrt(steps) powers.
+    """
+    width = max(1, int(math.sqrt(steps)))
+    count = -(-steps // width)
+    shape = torch.broadcast_shapes(coefficient.shape, base.shape)
+    base = base.expand(shape[len(shape) - base.dim() :]) if summed else base
+    low = _powers(base, width)
+    stride = low[-1] * base
+    if first:
+        coefficient = coefficient * base
+    high = _powers(stride, count) * coefficient
+    high, low = high.expand(count, *shape), low.expand(width, *shape)
+    if summed:
+        keep = len(shape) - summed
+        high, low = high.reshape(count, *shape[:keep], -1), low.reshape(width, *shape[:keep], -1)
+        kernel = torch.einsum("s...n,r...n->...sr", high, low)
+    else:
+        kernel = torch.einsum("s...,r...->...sr", high, low)
+    return kernel.flatten(-2)[..., :steps]
+
+
+def _moment(x: Tensor, base: Tensor, factor: Tensor, carry: Tensor) -> Tensor:
+    """base ** steps * carry + factor * sum over time of base ** (steps - 1 - t) * x[:, t]."""
+    steps = x.shape[1]
+    width = max(1, int(math.sqrt(steps)))
+    rows = -(-steps // width)
+    # zeros before the start change nothing
+    x = torch.cat([x.new_zeros(x.shape[0], rows * width - steps, *x.shape[2:]), x], 1).unflatten(1, (rows, width))
+    low = _powers(base, width)
+    stride = low[-1] * base
+    part = torch.zeros_like(carry)
+    for row in x.unbind(1):
+        inner = (row.movedim(1, 0) * low.flip(0)).sum(0)
+        part = part * stride + inner
+    high, rest, total = base, steps, torch.ones_like(base)
+    while rest:
+        total = total * high if rest & 1 else total
+        high, rest = high * high, rest >> 1
+    return total * carry + factor * part
+
+
+def _fft_conv(kernel: Tensor, x: Tensor, summed: int) -> Tensor:
+    """Causal convolution along the last dimension, summed over the `summed` dimensions before it."""
+    steps = x.shape[-1]
+    size = 2 * steps
+    dims = tuple(range(-1 - summed, -1))
+    if kernel.is_complex() or x.is_complex():
+        product = torch.fft.fft(kernel, size) * torch.fft.fft(x, size)
+        product = product.sum(dims) if summed else product
+        return torch.fft.ifft(product, size)[..., :steps]
+    product = torch.fft.rfft(kernel, size) * torch.fft.rfft(x, size)
+    product = product.sum(dims) if summed else product
+    return torch.fft.irfft(product, size)[..., :steps]
 
 
 def _recomputed(function: Callable[..., Any], *args: Any) -> Any:

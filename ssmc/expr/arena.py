@@ -19,7 +19,7 @@ from ssmc.source import Span
 
 N = TypeVar("N", bound=Node)
 
-_FIXED = {n.BATCH: -5, n.BLOCK: -4, n.TIME: -3, n.SOURCE: -2, n.LAG: -1}
+_FIXED = {n.BATCH: -9, n.BLOCK: -8, n.TIME: -7, n.ROW: -6, n.SOURCE: -5, n.COLUMN: -4, n.LAG: -3}
 
 
 class Arena:
@@ -299,11 +299,13 @@ class Arena:
         axes = tuple(a for a in self.union([arg.axes, kernel.axes]) if a not in over)
         return self._intern(n.FftConv, axes, _inexact(kernel, arg), kernel, arg, over)
 
-    def split(self, arg: Node, axis: str, outer: str, size: int) -> n.Split:
-        return self._intern(n.Split, self.sorted_axes((*arg.axes, outer)), arg.kind, arg, axis, outer, size)
+    def split(self, arg: Node, axis: str, outer: str, inner: str, size: int) -> n.Split:
+        axes = self.sorted_axes([*(a for a in arg.axes if a != axis), outer, inner])
+        return self._intern(n.Split, axes, arg.kind, arg, axis, outer, inner, size)
 
-    def join(self, arg: Node, axis: str, outer: str) -> n.Join:
-        return self._intern(n.Join, tuple(a for a in arg.axes if a != outer), arg.kind, arg, axis, outer)
+    def join(self, arg: Node, axis: str, outer: str, inner: str) -> n.Join:
+        axes = self.sorted_axes([*(a for a in arg.axes if a not in (outer, inner)), axis])
+        return self._intern(n.Join, axes, arg.kind, arg, axis, outer, inner)
 
     def geometric(self, coefficient: Node, base: Node, over: Axes, first: int) -> n.Geometric:
         every = set(coefficient.axes) | set(base.axes) | {n.TIME}
@@ -351,10 +353,10 @@ class Arena:
                 return self.tail(kids[0], kids[1])
             case n.Append(axis=axis):
                 return self.append(kids[0], kids[1], axis)
-            case n.Split(axis=axis, outer=outer, size=size):
-                return self.split(kids[0], axis, outer, size)
-            case n.Join(axis=axis, outer=outer):
-                return self.join(kids[0], axis, outer)
+            case n.Split(axis=axis, outer=outer, inner=inner, size=size):
+                return self.split(kids[0], axis, outer, inner, size)
+            case n.Join(axis=axis, outer=outer, inner=inner):
+                return self.join(kids[0], axis, outer, inner)
             case n.Geometric(over=over, first=first):
                 return self.geometric(kids[0], kids[1], over, first)
             case n.Moment():

@@ -24,10 +24,11 @@ KINDS: tuple[Kind, ...] = ("bool", "int", "real", "complex")
 
 Axes = tuple[str, ...]
 
-# Axes that only kernel IR has. `time` is the position in the sequence (or in a chunk of it), `source` a second copy of
+# Axes that only kernel IR has; no axis of a spec can have such a name. `time` is the position in the sequence (or in a chunk of it), `source` a second copy of
 # it (the column of a chunk's product), `lag` the steps held by a delay line, oldest first, `block` counts the pieces of a
-# chunk.
-BATCH, TIME, SOURCE, LAG, BLOCK = "batch", "time", "source", "lag", "block"
+# chunk, `row` and `column` the steps inside one piece.
+BATCH, TIME, SOURCE, LAG = "@batch", "@time", "@source", "@lag"
+BLOCK, ROW, COLUMN = "@block", "@row", "@column"
 
 
 def base_axis(axis: str) -> str:
@@ -309,21 +310,23 @@ class FftConv(Node):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split(Node):
-    """`axis` cut into pieces of `size` steps: the new axis `outer` counts them; zero filled to a whole number of them."""
+    """`axis` cut into pieces of `size` steps: `outer` counts the pieces, `inner` the steps of one; zero filled."""
 
     arg: Node
     axis: str
     outer: str
+    inner: str
     size: int
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Join(Node):
-    """The inverse of Split: `outer` and `axis` become `axis` again, without the filling (`axis` is as long as `time`)."""
+    """The inverse of Split: `outer` and `inner` become `axis`, as long as the tile, without the filling."""
 
     arg: Node
     axis: str
     outer: str
+    inner: str
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -18,13 +18,13 @@ from collections.abc import Callable
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.arena import Arena
-from ssmc.expr.nodes import Axes, Kind, Local, Node
+from ssmc.expr.nodes import Axes, Local, Node
 from ssmc.kernel import nodes as k
 from ssmc.kernel.naming import Names, finish
 from ssmc.kernel.schedule import Sweep, sweeps
 from ssmc.plan.nodes import Plan
-from ssmc.recurrence.nodes import Component
-from ssmc.step.nodes import Register, StepGraph
+from ssmc.recurrence.nodes import Analysis, Component
+from ssmc.step.nodes import Register
 
 
 def entry_axes(register: Register) -> Axes:
@@ -42,10 +42,12 @@ class Tiles:
     `values` overrides any expression (a component's readouts, imports from earlier passes).
     """
 
-    def __init__(self, graph: StepGraph, names: Names, timed: bool) -> None:
-        self.graph = graph
+    def __init__(self, analysis: Analysis, names: Names, ports: dict[str, str], timed: bool) -> None:
+        self.analysis = analysis
+        self.graph = graph = analysis.graph
         self.arena: Arena = graph.arena
         self.names = names
+        self.ports = ports  # an input's or a param's name -> its buffer's
         self.time: Axes = (n.TIME,) if timed else ()
         self.values: dict[Node, Node] = {}
         self.carries: dict[str, Local] = {}  # register -> its carry of the chunk loop
@@ -70,9 +72,9 @@ class Tiles:
         ar = self.arena
         match node:
             case n.Input(name=name, axes=axes, kind=kind):
-                new: Node = ar.load(name, (n.BATCH, *self.time, *axes), kind)
+                new: Node = ar.load(self.ports[name], (n.BATCH, *self.time, *axes), kind)
             case n.Param(name=name, axes=axes, kind=kind):
-                new = ar.load(name, axes, kind)
+                new = ar.load(self.ports[name], axes, kind)
             case n.Time():
                 new = ar.load("t", self.time, "int")
             case n.Read(register=name, steps=steps):
@@ -102,19 +104,19 @@ class Tiles:
     def _read(self, register: Register, steps: int) -> Node:
         ar, halo = self.arena, self.carries[register.name]
         if self.time:
-            return ar.lag(self._timed(self._source(register.name)), halo, steps)
+            return ar.lag(self.timed(self._source(register.name)), halo, steps)
         return halo if n.LAG not in halo.axes else ar.pick(halo, n.LAG, -steps)
 
     def _frames(self, name: str, axis: str, skip: int, oldest_first: bool) -> Node:
         arg = self._source(name) if self.time or skip == 0 else self.arena.const(0)
         halo = self.carries[name]
         if self.time:
-            arg = self._timed(arg)
+            arg = self.timed(arg)
         elif skip == 1:
             arg = self.arena.pick(halo, n.LAG, -1)  # not used: a frame that skips this step
         return self.arena.frames(arg, halo, axis, skip, oldest_first)
 
-    def _timed(self, value: Node) -> Node:
+    def timed(self, value: Node) -> Node:
         """A tile with `time`, also where the value is the same at every step."""
         if n.TIME in value.axes:
             return value
@@ -125,7 +127,7 @@ class Tiles:
         ar, carry = self.arena, self.carries[register.name]
         source = self._source(register.name)
         if n.LAG in carry.axes:
-            new: Node = ar.tail(self._timed(source) if self.time else source, carry)
+            new: Node = ar.tail(self.timed(source) if self.time else source, carry)
         elif self.time and n.TIME in source.axes:
             new = ar.pick(source, n.TIME, -1)
         else:
@@ -142,19 +144,17 @@ def lower(plan: Plan) -> k.Program:
 
     graph = plan.analysis.graph
     ar = graph.arena
-    names = Names(
-        [p.name for p in (*graph.inputs, *graph.params)] + [o.name for o in graph.outputs]
-        + [a.name for a in graph.axes]
-    )
+    names = Names(a.name for a in graph.axes)
+    ports = {p.name: names.fresh(p.name) for p in (*graph.inputs, *graph.params)}
+    reserved = [*ports.values(), *(x.name for x in (*graph.outputs, *graph.axes))]
     buffers: list[k.Buffer] = [
-        *(k.Buffer(p.name, (n.BATCH, n.TIME, *p.axes), p.kind, "input", p.name) for p in graph.inputs),
-        *(k.Buffer(p.name, p.axes, p.kind, "param", p.name) for p in graph.params),
+        *(k.Buffer(ports[p.name], (n.BATCH, n.TIME, *p.axes), p.kind, "input", p.name) for p in graph.inputs),
+        *(k.Buffer(ports[p.name], p.axes, p.kind, "param", p.name) for p in graph.params),
         *(
             k.Buffer(names.fresh(f"state_{r.name}"), entry_axes(r), r.kind, "state", r.name, r.depth)
             for r in graph.registers
         ),
-        *(k.Buffer(names.fresh(f"out_{o.name}"), (n.BATCH, n.TIME, *o.axes), o.kind, "output", o.name)
-          for o in graph.outputs),
+        *(k.Buffer(names.fresh(o.name), (n.BATCH, n.TIME, *o.axes), o.kind, "output", o.name) for o in graph.outputs),
         k.Buffer("t", (n.TIME,), "int", "time"),
     ]
     state_buffer = {b.entry: b for b in buffers if b.role == "state"}
@@ -163,7 +163,7 @@ def lower(plan: Plan) -> k.Program:
 
     passes: list[k.Pass] = []
     for sweep in sweeps(plan):
-        tiles = Tiles(graph, names, timed=True)
+        tiles = Tiles(plan.analysis, names, ports, timed=True)
         before: list[k.Statement] = []
         for node in sweep.imports:
             ws = workspaces[node]
@@ -217,21 +217,17 @@ def lower(plan: Plan) -> k.Program:
         passes.append(k.Pass(_title(sweep), tuple(before), loop, tuple(final)))
     program = k.Program(
         graph.name, graph, ar, tuple(buffers), (), tuple(passes),
-        tuple((r.name, _initial(graph, r)) for r in graph.registers),
-        () if any(r.reverse for r in graph.registers) else _step(graph, names, state_buffer, output_buffer, plan),
+        tuple((r.name, Tiles(plan.analysis, Names(()), ports, timed=False).tile(r.init)) for r in graph.registers),
+        () if any(r.reverse for r in graph.registers) else _step(plan, Names(reserved), ports, state_buffer, output_buffer),
         _header(plan),
     )
     return finish(program, names)
 
 
-def _initial(graph: StepGraph, register: Register) -> Node:
-    tiles = Tiles(graph, Names(()), timed=False)
-    return tiles.tile(register.init)
-
-
-def _step(graph: StepGraph, names: Names, states: dict[str, k.Buffer], outputs: dict[str, k.Buffer],
-          plan: Plan) -> tuple[k.Statement, ...]:
-    tiles = Tiles(graph, names, timed=False)
+def _step(plan: Plan, names: Names, ports: dict[str, str], states: dict[str, k.Buffer],
+          outputs: dict[str, k.Buffer]) -> tuple[k.Statement, ...]:
+    graph = plan.analysis.graph
+    tiles = Tiles(plan.analysis, names, ports, timed=False)
     for r in graph.registers:
         st = states[r.name]
         tiles.carries[r.name] = graph.arena.load(st.name, st.axes, st.kind)  # type: ignore[assignment]
@@ -269,7 +265,3 @@ def _header(plan: Plan) -> tuple[str, ...]:
         if component.recurrent:
             lines.append(f"{', '.join(component.registers)}: {choice.form}. {choice.why}")
     return tuple(lines)
-
-
-def local_kind(node: Node) -> Kind:
-    return node.kind

@@ -18,7 +18,8 @@ from ssmc.expr.nodes import Node
 from ssmc.kernel import nodes as k
 
 _TAKEN = {*keyword.kwlist, *dir(builtins), "torch", "math", "sizes", "batch", "length", "state", "steps", "start", "t",
-          "dtype", "device", "like"}
+          "device", "like", "real", "cplx", "t0", "i", "new_state", "F", "Tensor", "Any", "Callable", "Sequence",
+          "checkpoint", "annotations", "initial_state", "sequence", "step", "ARGUMENTS", "earlier", "later"}
 
 
 class Names:
@@ -82,7 +83,7 @@ def finish(program: k.Program, names: Names) -> k.Program:
         loop = replace(p.loop, body=walk(p.loop.body))
         passes.append(replace(p, before=walk(p.before), loop=loop, final=tuple(p.final)))
     once_of_passes = name_shared(ar, tuple(once), names)
-    step = name_shared(ar, program.step, names)
+    step = name_shared(ar, program.step, Names(b.name for b in program.buffers if b.role != "workspace"))
     return replace(program, once=once_of_passes, passes=tuple(passes), step=step)
 
 
