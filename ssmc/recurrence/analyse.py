@@ -35,10 +35,7 @@ from ssmc.step.nodes import Register, StepGraph
 
 
 def analyse(graph: StepGraph) -> Analysis:
-    """The components of a step graph in dependency order, each with its algebra.
-
-    Raises SpecError (E450, E451) for a cycle between directions or through `next`.
-    """
+    """The components of a step graph in dependency order, each with its algebra."""
     check_directions(graph, components_of(graph))
     expanded = expand_delays(graph)
     return _Analyser(expanded).run()
@@ -83,10 +80,9 @@ class _Analyser:
         if not is_recurrent(self.graph, names):
             return self.delay(index, registers[0])
         atoms = [self.arena.read(r.name, r.axes, r.kind) for r in registers]
-        growing = any(r.depth.unbounded for r in registers)
-        found = None if growing else self.algebra(registers, atoms)
+        found = self.history(registers) or self.algebra(registers, atoms)
         if not isinstance(found, _Found):
-            return self.nonlinear(index, registers, atoms, found or (), growing)
+            return self.nonlinear(index, registers, found)
         time = leaves_time(found.coefficients)
         algebra = found.algebra
         notes: list[str] = []
@@ -112,6 +108,16 @@ class _Analyser:
             index, names, True, reverse, algebra, time, structure, kclass, found.affine, found.monoid,
             notes=tuple(notes),
         )
+
+    def history(self, registers: tuple[Register, ...]) -> tuple[Blocker, ...]:
+        """Reads of more than the step before that `expand_delays` leaves: `past` inside a cycle."""
+        own = {r.name for r in registers}
+        found = [
+            x
+            for x in postorder([r.source for r in registers])
+            if isinstance(x, (n.Window, n.History)) and x.register in own
+        ]
+        return tuple(Blocker(x, "the past of a value that depends on it") for x in found)
 
     # -- algebras ------------------------------------------------------------------------------------------------
 
@@ -175,12 +181,13 @@ class _Analyser:
         time: TimeDependence = "invariant"
         return Component(index, (register.name,), False, register.reverse, "delay", time, structure, kclass)
 
-    def nonlinear(self, index: int, registers: tuple[Register, ...], atoms: list[n.Read],
-                  blockers: tuple[Blocker, ...], growing: bool) -> Component:
+    def nonlinear(
+        self, index: int, registers: tuple[Register, ...], blockers: tuple[Blocker, ...]
+    ) -> Component:
         names = tuple(r.name for r in registers)
         sources = [r.source for r in registers]
         jacobian = jacobian_of(self.graph, names)
-        structure = "growing" if growing else jacobian.structure
+        structure = "growing" if any(r.depth.unbounded for r in registers) else jacobian.structure
         own = set(names)
         free = [x for x in postorder(sources) if not (isinstance(x, n.Read) and x.register in own)]
         time = leaves_time(x for x in free if not n.children(x))

@@ -10,12 +10,10 @@
 W is the axis of the register's windows, or a fresh axis of fixed size `prev1`, `prev2`, … where it has none. The first
 of the axes of such a register is W and `Register.line` names it; its name, `origin` and `depth` stay as they were.
 
-The entry of the state dictionary keeps its layout too: shape (depth, axes...), oldest first. So the value of the
-register is that entry reversed along its first axis; where `depth` is one less than the size of W (a convolution, whose
-window starts with the current step) the value has one more position at its end, which no step reads: the entry padded
-there with zeros. `Register.depth` against `Axis.size` of W says which.
+The entry of the state dictionary keeps its layout: shape (depth, axes…), oldest first. The size of W is the depth, so
+the value of the register is that entry reversed along its first axis.
 
-Not handled here: `past` without a size (History) in a cycle has no fixed axis; its component stays as it is, "growing".
+Not handled here: `past` (History) in a cycle. Without a size it has no axis to lie along; its component stays as it is.
 """
 
 from __future__ import annotations

@@ -7,41 +7,12 @@ An edge q -> r stands where the value of r at a step needs q at an earlier one (
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from ssmc.diagnostics import Label, Problem, SpecError
+from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node, postorder
 from ssmc.recurrence.nodes import TimeDependence
-from ssmc.source import Span
-from ssmc.step.nodes import Register, StepGraph, reads_of
-
-
-@dataclass(frozen=True)
-class CycleBetweenDirections(Problem):
-    """A forward and a reverse register that need each other."""
-
-    forward: str
-    backward: str
-    other: Span | None
-    code = "E450"
-    title = "`{forward}` and `{backward}` need each other, and run in opposite directions"
-    label = "`{forward}` runs from the first step to the last"
-    helps = ("break the cycle: what one direction reads must not depend on the other",)
-
-    def secondary(self) -> tuple[Label, ...]:
-        return (Label(self.other, f"`{self.backward}` runs from the last step to the first"),) if self.other else ()
-
-
-@dataclass(frozen=True)
-class CycleThroughNext(Problem):
-    """`next(e)` where e depends on that very `next`."""
-
-    register: str
-    code = "E451"
-    title = "`next` in a cycle: this value needs its own later value"
-    label = "what stands here depends on this `next`"
-    helps = ("a recurrence from the last step to the first is written as a state with `reverse`",)
+from ssmc.step.nodes import StepGraph, reads_of
 
 
 def registers_read(roots: Iterable[Node]) -> set[str]:
@@ -86,25 +57,7 @@ def is_recurrent(graph: StepGraph, registers: tuple[str, ...]) -> bool:
 
 
 def check_directions(graph: StepGraph, components: Iterable[tuple[str, ...]]) -> None:
-    """Raise `SpecError` for a cycle of both directions, or one through `next`."""
-    problems: list[Problem] = []
+    """`build` has reported cycles between directions: here one is a CompilerBug."""
     for names in components:
-        if not is_recurrent(graph, names):
-            continue
-        members = [graph.register[name] for name in names]
-        forward = [r for r in members if not r.reverse]
-        backward = [r for r in members if r.reverse]
-        later = [r for r in members if r.origin == "next"]
-        if later:
-            problems.append(CycleThroughNext(later[0].span, later[0].name))
-        elif forward and backward:
-            problems.append(
-                CycleBetweenDirections(forward[0].span, forward[0].name, backward[0].name, backward[0].span)
-            )
-    if problems:
-        raise SpecError(problems)
-
-
-def span_of(graph: StepGraph, register: Register) -> Span | None:
-    """Where the update of a register stands."""
-    return graph.span_of(register.source) or register.span
+        if len({graph.register[name].reverse for name in names}) > 1:
+            raise CompilerBug(f"{', '.join(names)} need one another in both directions of time")
