@@ -90,7 +90,8 @@ def over_axes(el: Elaborator, e: syn.Call, arg: tuple[Result, Span], scope: Scop
     if over is None or v is None:
         return None
     name = e.function.text
-    if not all([has_axis(el, v, a, i.span, span, f"`{name}`") for a, i in zip(over, e.axes, strict=True)]):
+    wrong = [a for a, i in zip(over, e.axes, strict=True) if not has_axis(el, v, a, i.span, span, f"`{name}`")]
+    if wrong:
         return None
     if name in ("any", "all") and v.kind != "bool":
         el.error(errors_kinds.NotBool(span, f"`{name}`", v.kind))

@@ -1,7 +1,7 @@
 """From the tree of a spec to its step graph.
 
-The tree is well-formed (ssmc.syntax): reserved names, kinds and misplaced parts were reported with it. What is wrong with
-names, axes, kinds and time is reported here, all at once.
+The tree is well-formed (ssmc.syntax): reserved names, kinds and misplaced parts were reported with it. What is wrong
+with names, axes, kinds and time is reported here, all at once.
 
 A delayed expression may depend on what is read of it (`y = x + 0.5*prev(y)`), so its axes and kind are not known where
 they are first needed. The spec is elaborated in rounds: each takes the registers and types that the one before found,
@@ -10,7 +10,7 @@ from none at all, until a round finds what it assumed. Its graph, or its mistake
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ssmc.diagnostics import Diagnostic, Report
 from ssmc.expr import nodes as n
@@ -23,7 +23,7 @@ from ssmc.step.declarations import Declarations, collect, path_to
 from ssmc.step.delays import Assumed, Site, SiteKey
 from ssmc.step.elaborate import Elaborator, unique
 from ssmc.step.nodes import Depth, Port, Register, StepGraph
-from ssmc.step.sizes import axes_of
+from ssmc.step.axis_sizes import axes_of
 from ssmc.step.statements import Round
 from ssmc.step.warnings import warnings_of
 from ssmc.syntax import nodes as syn
@@ -162,7 +162,7 @@ def _registers(d: Declarations, found: Settled) -> list[Register]:
                 ar.cast(site.source.node, known.kind), site.reverse, site.depth, site.origin, site.span,
             )  # fmt: skip
         elif site.depth.steps > first.depth.steps:
-            lines[known.register] = _deeper(first, site.depth)
+            lines[known.register] = replace(first, depth=site.depth)
     for line in el.lines.values():
         zero = statements.zero(el, line.kind)
         lines[line.name] = Register(line.name, line.axes, line.kind, zero, line.source, False, line.depth, line.origin,
@@ -172,12 +172,6 @@ def _registers(d: Declarations, found: Settled) -> list[Register]:
 
 def _place(r: Register) -> tuple[int, str]:
     return (r.span.start if r.span is not None else -1), r.name
-
-
-def _deeper(r: Register, depth: Depth) -> Register:
-    from dataclasses import replace
-
-    return replace(r, depth=depth)
 
 
 def _port(d: Declarations, name: str, last: Round) -> Port:
@@ -203,7 +197,6 @@ def _default_cycles(d: Declarations, last: Round, report: Report) -> None:
 
 def _directions(registers: tuple[Register, ...], report: Report) -> None:
     """A forward register and a reverse one that depend on each other have no order to be computed in."""
-    by_name = {r.name: r for r in registers}
     edges = {r.name: _reads(r.source) for r in registers}
     told: set[str] = set()
     for r in registers:
@@ -214,8 +207,7 @@ def _directions(registers: tuple[Register, ...], report: Report) -> None:
             if there is not None and back is not None:
                 circle = tuple(dict.fromkeys((*there, *back)))
                 told.update(circle)
-                shown = tuple(x for x in circle if by_name[x].origin == "state" or True)
-                report.add(errors_time.DirectionCycle(r.span, shown, other.span))
+                report.add(errors_time.DirectionCycle(r.span, circle, other.span))
 
 
 def _reads(source: Node) -> list[str]:

@@ -1,9 +1,9 @@
 """Expressions of the tree to typed nodes: names, macros, operators, calls. One `Elaborator` goes over the spec once.
 
-What `declarations` guarantees holds here: each name has one definition, declared axes exist. Delays make it a matter of
-several rounds (see build.py): the type of `prev(y)` is taken from `assumed`, what an earlier round found. A type that is
-not known yet is neutral: it has no axes and the lowest kind. In the round that reports (`absorbing`) a mistake silences
-what is computed from it.
+What `declarations` guarantees holds here: each name has one definition, declared axes exist. Delays make it a matter
+of several rounds (see build.py): the type of `prev(y)` is taken from `assumed`, what an earlier round found. A type
+that is not known yet is neutral: it has no axes and the lowest kind. In the round that reports (`absorbing`) a mistake
+silences what is computed from it.
 """
 
 from __future__ import annotations
@@ -141,11 +141,11 @@ class Elaborator:
                     return self.elementwise(BINARY[op], pair, e.span, f"`{op}`")
                 case syn.AxisQuery(function, axis):
                     return self.query(function, axis, e.span, scope)
-                case syn.Pick(operand, axis, index):
+                case syn.Pick(operand):
                     return axes_rules.pick(self, e, self.eval(operand, scope), scope)
                 case syn.Renamed(operand):
                     return axes_rules.rename(self, e, self.eval(operand, scope), scope)
-                case syn.Call(function, axes, args):
+                case syn.Call(function, args=args):
                     name = function.text
                     if name in self.d.macros:
                         return self.expand(e, scope)

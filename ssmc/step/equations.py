@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
-from ssmc.step import errors_axes, errors_kinds, errors_time, values
+from ssmc.step import errors_axes, errors_time, values
 from ssmc.step.declarations import Declared
 from ssmc.step.values import Result, Value
 from ssmc.syntax import nodes as syn
@@ -124,6 +123,3 @@ def _held(el: Elaborator, s: syn.Equation, read: Node) -> None:
             el.error(errors_time.HeldUnknown(x.span, s.state.text, x.text, assigned))
             return
     el.error(errors_time.HeldUnknown(s.right.span, s.state.text, "f", s.state.span))
-
-
-__all__ = ["METHODS", "errors_kinds", "replace", "update"]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ssmc.expr import nodes as n
 from ssmc.expr.nodes import KINDS, Axes, Kind, Node
 from ssmc.source import Span
-from ssmc.step import delays, errors_axes, errors_kinds, errors_names, errors_time, values
+from ssmc.step import delays, errors_axes, errors_kinds, errors_names, values
 from ssmc.step.declarations import Declared, declared_axes
 from ssmc.step.elaborate import Elaborator, Filling
 from ssmc.step.nodes import Output
@@ -266,6 +265,3 @@ def zero(el: Elaborator, kind: Kind) -> Node:
 
 def output_kind(s: syn.Declaration) -> Kind:
     return s.kind.text if s.kind is not None and s.kind.text in ("complex", "bool", "int") else "real"  # type: ignore[return-value]
-
-
-__all__ = ["Round", "errors_time", "n", "run"]
