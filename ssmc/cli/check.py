@@ -56,8 +56,8 @@ def check(ctx: click.Context, targets: tuple[Target, ...], as_json: bool) -> Non
 
 def check_target(where: Target) -> Checked:
     """Check one file, or the one spec of it that the target names."""
-    from ssmc.recurrence import analyse
-    from ssmc.step.build import build
+    from ssmc.recurrence.analyse import analyse
+    from ssmc.step.build import build_with_warnings
     from ssmc.syntax.parser import parse
     from ssmc.syntax.reader import choose_spec
 
@@ -70,7 +70,9 @@ def check_target(where: Target) -> Checked:
         return checked
     for spec in specs:
         try:
-            checked.good.append((spec.name.text, analyse(build(spec, file.source))))
+            graph, warnings = build_with_warnings(spec, file.source)
+            checked.diagnostics.extend(warnings)
+            checked.good.append((spec.name.text, analyse(graph)))
         except SpecError as error:
             checked.diagnostics.extend(error.diagnostics)
     return checked
