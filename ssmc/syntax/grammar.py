@@ -25,9 +25,9 @@ from ssmc.syntax.layout import Token
 
 
 class _KeepAll:
-    """Tells lark to lex also what no rule uses: comments, and what the language does not have."""
+    """Tells lark to lex also what no statement has: its ends, comments, and what is not of the language."""
 
-    always_accept = ("COMMENT", "STRING", "FOREIGN", "OTHER")
+    always_accept = ("NEWLINE", "SEMICOLON", "COMMENT", "STRING", "FOREIGN", "OTHER")
 
     def process(self, stream: Iterator[lark.Token]) -> Iterator[lark.Token]:
         return stream
@@ -41,13 +41,13 @@ def grammar_text() -> str:
         return (Path(__file__).parents[2] / "grammar" / "ssm.lark").read_text(encoding="utf-8")
 
 
-def make_parser(grammar: str, **options: Any) -> lark.Lark:
-    """A fresh parser; `options` go to lark."""
+def make_parser(grammar: str, start: str = "statement", **options: Any) -> lark.Lark:
+    """A fresh parser for one rule; `options` go to lark."""
     return lark.Lark(
         grammar,
         parser="lalr",
         lexer="basic",
-        start=["file", "statement"],
+        start=start,
         transformer=Builder(),
         postlex=_KeepAll(),
         **options,
@@ -58,7 +58,7 @@ def make_parser(grammar: str, **options: Any) -> lark.Lark:
 def parser() -> lark.Lark:
     """The parser, from the cache where possible."""
     grammar = grammar_text()
-    key = hashlib.sha256(f"{lark.__version__} {sys.version_info} {grammar}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{lark.__version__} {sys.version_info} {_KeepAll.always_accept} {grammar}".encode()).hexdigest()[:16]
     try:
         folder = _cache_folder()
         folder.mkdir(parents=True, exist_ok=True)

@@ -250,15 +250,17 @@ def test_several_specs() -> None:
     assert [(s.name.text, len(s.statements)) for s in file.specs] == [("a", 1), ("b", 1)]
 
 
-def test_the_grammar_is_unambiguous() -> None:
-    make_parser(grammar_text(), strict=True)
+@pytest.mark.parametrize("start", ["statement", "file"])
+def test_the_grammar_is_unambiguous(start: str) -> None:
+    """Strict: no shift/reduce conflict, and no two tokens of one priority that match the same text."""
+    make_parser(grammar_text(), start, strict=True)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.ssm")), ids=lambda p: p.stem)
 def test_the_file_rule_accepts_the_examples(path: Path) -> None:
     """`file` in the grammar is what the parser does a statement at a time."""
     source = Source(path.name, path.read_text(encoding="utf-8"))
-    parser = make_parser(grammar_text()).parse_interactive(start="file")
+    parser = make_parser(grammar_text(), "file").parse_interactive()
     report = Report()
     for line in split_statements(tokens_of(source), report):
         for token in line.tokens:
