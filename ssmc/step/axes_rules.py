@@ -154,9 +154,8 @@ def rename(el: Elaborator, e: syn.Renamed, v: Result, scope: Scope | None) -> Re
             return None
     ar = el.at(e.span)
     pairs = dict(zip(olds, news, strict=True))
-    move = lambda node: ar.rename(node, pairs)  # noqa: E731
-    past = tuple((pairs.get(a, a), move(m)) for a, m in v.past)
-    return Value(move(v.node), tuple(pairs.get(a, a) for a in v.axes), past)
+    past = tuple((pairs.get(a, a), ar.rename(m, pairs)) for a, m in v.past)
+    return Value(ar.rename(v.node, pairs), tuple(pairs.get(a, a) for a in v.axes), past)
 
 
 def equal_sizes(el: Elaborator, old: str, new: str, span: Span) -> bool:

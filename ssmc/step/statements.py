@@ -35,7 +35,7 @@ def run(el: Elaborator) -> Round:
     el.owner, el.final = "", True
     r.outputs()
     r.defaults()
-    r.delays()
+    r.settle_sites()
     return r
 
 
@@ -226,7 +226,7 @@ class Round:
 
     # -- delays --------------------------------------------------------------------------------------------------
 
-    def delays(self) -> None:
+    def settle_sites(self) -> None:
         """The sources and initial values of all sites; looking at one may find more of them."""
         el = self.el
         done: set[delays.SiteKey] = set()
