@@ -28,9 +28,9 @@ from ssmc.recurrence.jacobian import jacobian_of
 from ssmc.recurrence.linear_monoid import linear_monoid
 from ssmc.recurrence.moebius import moebius, moebius_monoid
 from ssmc.recurrence.nodes import Algebra, Analysis, Component, Monoid, TimeDependence
-from ssmc.recurrence.semiring import ADD_MUL, SEMIRINGS, linear, simplified
+from ssmc.recurrence.semiring import ADD_MUL, SEMIRINGS, Semiring, linear, simplified
 from ssmc.recurrence.stabiliser import stabiliser_of
-from ssmc.recurrence.structure import structure_of
+from ssmc.recurrence.structure import elementwise_structure, structure_of
 from ssmc.step.nodes import Register, StepGraph
 
 
@@ -49,6 +49,7 @@ class _Found:
     monoid: Monoid
     coefficients: tuple[Node, ...]  # what multiplies the state: decides the time dependence
     affine: tuple[tuple[str, Affine], ...] = ()
+    structure: str = "diagonal"
 
 
 class _Analyser:
@@ -57,6 +58,7 @@ class _Analyser:
         self.bounds: dict[str, Interval] = {}
         self.ranges = Ranges(self.known)
         self.done: dict[str, Component] = {}
+        self.independent = frozenset(a.name for a in graph.axes if a.each)
 
     def known(self, node: Node) -> Interval | None:
         """Registers that are not recurrent hold their source's values, or the initial ones."""
@@ -86,10 +88,10 @@ class _Analyser:
         time = leaves_time(found.coefficients)
         algebra = found.algebra
         notes: list[str] = []
-        structure, kclass = "elementwise", "K7"
+        structure, kclass = found.structure, "K7"
         maps = tuple(m for _, m in found.affine)
         if algebra == "affine":
-            structure = structure_of(self.arena, registers, maps)
+            structure = structure_of(self.arena, registers, maps, self.independent)
             stabiliser = stabiliser_of(self.graph, self.done, found.coefficients)
             family = affine_class(self.graph, self.arena, registers, maps, structure, time, stabiliser is not None)
             structure, kclass = family.structure, family.kclass
@@ -100,10 +102,6 @@ class _Analyser:
                     f"scaled by the running maximum `{stabiliser}`: together with it this is the log-semiring pair "
                     f"(w, m, x) with x' = exp(m1 + w2 - m') x1 + exp(m2 - m') x2, m' = max(m1 + w2, m2)"
                 )
-        elif any(set(m.axes) - set(r.axes) for r in registers for m in found.monoid.element):
-            structure = "block" if len(registers) > 1 else "dense"
-        elif len(registers) > 1:
-            structure = "block"
         return Component(
             index, names, True, reverse, algebra, time, structure, kclass, found.affine, found.monoid,
             notes=tuple(notes),
@@ -132,7 +130,7 @@ class _Analyser:
                 monoid = linear_monoid(self.arena, ADD_MUL, registers, fits)
                 named = tuple((r.name, m) for r, m in zip(registers, fits, strict=True))
                 return _Found("affine", monoid, _coefficients(fits), named)
-            blockers = tuple(m for m in maps if isinstance(m, Blocker))
+            blockers = tuple(dict.fromkeys(m for m in maps if isinstance(m, Blocker)))
         return self.other(registers, atoms, kinds) or blockers or self.why_not(registers, atoms)
 
     def other(self, registers: tuple[Register, ...], atoms: list[n.Read], kinds: set[str]) -> _Found | None:
@@ -144,9 +142,7 @@ class _Analyser:
                 maps = [linear(self.arena, ring, s, frozenset(atoms), self.ranges) for s in sources]
                 fits = [m for m in maps if isinstance(m, Affine)]
                 if len(fits) == len(maps) and (ring.total or len(maps) == 1):
-                    return _Found(
-                        ring.algebra, linear_monoid(self.arena, ring, registers, fits), _coefficients(fits)
-                    )
+                    return self.over(ring, registers, fits)
         if len(registers) > 1:
             return None
         (register,), (source,) = registers, sources
@@ -165,6 +161,17 @@ class _Analyser:
             if not isinstance(matrix, Blocker):
                 return _Found("moebius", moebius_monoid(self.arena, register, matrix), matrix)
         return None
+
+    def over(self, ring: Semiring, registers: tuple[Register, ...], maps: list[Affine]) -> _Found:
+        monoid = linear_monoid(self.arena, ring, registers, maps)
+        coefficients = [ring.mul(self.arena, t.left, t.right) for m in maps for t in m.terms]
+        structure = "block"
+        if len(registers) == 1:
+            mixes = any(t.mixed for t in maps[0].terms)
+            structure = "dense" if mixes else elementwise_structure(
+                registers[0], coefficients[0], ring.one, self.independent
+            )
+        return _Found(ring.algebra, monoid, tuple(coefficients), structure=structure)
 
     def why_not(self, registers: tuple[Register, ...], atoms: list[n.Read]) -> tuple[Blocker, ...]:
         """What stops a component of bools from being linear in `or` and `and`."""

@@ -2,7 +2,7 @@
 
     K1  affine, the same at every step        K2  affine, varying with the step number only
     K3  a factor an element, from the data    K4  matrix state, outer-product writes, a scalar decay a head
-    K5  the same, log-decay = row part + column part      K5x  the same, but the decay does not separate
+    K5  the same, log-decay = row part + column part; K3 with the note "K5x" where the decay does not separate
     K6  a matrix from the data: diagonal plus low rank (or, rarely, full)
     K7  a closed algebra other than affine (max-plus, log-sum-exp, boolean, clamps, linear-fractional), and what is
         scaled by a running maximum
@@ -21,7 +21,13 @@ from ssmc.expr.arena import Arena
 from ssmc.expr.linear import Affine
 from ssmc.expr.nodes import postorder
 from ssmc.recurrence.nodes import Analysis, TimeDependence
-from ssmc.recurrence.separable import MatrixForm, data_on_every_axis, find_matrix_form
+from ssmc.recurrence.separable import (
+    INSEPARABLE,
+    MatrixForm,
+    data_on_every_axis,
+    find_matrix_form,
+    read_as_matrix,
+)
 from ssmc.recurrence.structure import low_rank, rank_of
 from ssmc.step.nodes import Register, StepGraph
 
@@ -48,7 +54,7 @@ def affine_class(graph: StepGraph, arena: Arena, registers: tuple[Register, ...]
             return Family(structure, "K8", notes)
         return Family(structure, {"invariant": "K1", "index": "K2", "data": "K6"}[time], notes)
     matrix = find_matrix_form(graph, register, form)
-    if isinstance(matrix, MatrixForm):
+    if isinstance(matrix, MatrixForm) and read_as_matrix(graph, register, matrix):
         if time == "data" or data_on_every_axis(matrix):
             scalar = matrix.kclass == "K4" and structure == "diagonal"
             return Family("scalar" if scalar else structure, matrix.kclass)
@@ -56,8 +62,7 @@ def affine_class(graph: StepGraph, arena: Arena, registers: tuple[Register, ...]
         return Family(structure, "K7")
     if time != "data":
         return Family(structure, "K1" if time == "invariant" else "K2")
-    separates = not isinstance(matrix, str) or not matrix.startswith("the decay does not separate")
-    return Family(structure, "K3" if separates else "K5x", () if isinstance(matrix, MatrixForm) else (matrix,))
+    return Family(structure, "K3", (f"{_K5X}: {matrix}",) if matrix == INSEPARABLE else ())
 
 
 def nonlinear_class(arena: Arena, registers: tuple[Register, ...], structure: str) -> str:
@@ -86,11 +91,12 @@ def _frozen(registers: tuple[Register, ...]) -> bool:
 
 # a class on the left says nothing new beside one on the right
 _INSIDE = {
-    "K1": ("K2", "K3", "K4", "K5", "K5x", "K6"),
-    "K2": ("K3", "K4", "K5", "K5x", "K6"),
-    "K3": ("K4", "K5", "K5x", "K6"),
+    "K1": ("K2", "K3", "K4", "K5", "K6"),
+    "K2": ("K3", "K4", "K5", "K6"),
+    "K3": ("K4", "K5", "K6"),
 }
 _MATRIX = ("K4", "K5", "K6")
+_K5X = "K5x"
 
 
 def spec_class(analysis: Analysis) -> str:
@@ -107,5 +113,12 @@ def spec_class(analysis: Analysis) -> str:
     if not recurrent and "K12" not in counts:
         return "K0" if any(r.origin in ("conv", "transfer") for r in graph.registers) else "K8" if counts else "none"
     shown = [k for k in counts if not any(outer in counts for outer in _INSIDE.get(k, ()))]
-    shown.sort(key=lambda k: (k == "K8", int(k[1:].rstrip("x"))))
-    return " + ".join(f"{counts[k]} x {k}" if k in _MATRIX and counts[k] > 1 else k for k in shown)
+    shown.sort(key=lambda k: (k == "K8", int(k[1:])))
+    inseparable = any(note.startswith(_K5X) for c in analysis.components for note in c.notes)
+
+    def word(k: str) -> str:
+        if k in _MATRIX and counts[k] > 1:
+            return f"{counts[k]} x {k}"
+        return f"{k} ({_K5X})" if k == "K3" and inseparable else k
+
+    return " + ".join(map(word, shown))

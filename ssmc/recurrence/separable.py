@@ -23,8 +23,11 @@ from ssmc.recurrence.graph import leaves_time
 from ssmc.recurrence.logs import LOG_ZERO, log_of
 from ssmc.recurrence.nodes import Analysis, Component
 from ssmc.recurrence.products import Product, Whole, sum_of_products
-from ssmc.recurrence.structure import LowRank, diagonal_of, low_rank
+from ssmc.recurrence.structure import LowRank, diagonal_of, factors_of, low_rank
 from ssmc.step.nodes import Register, StepGraph
+
+
+INSEPARABLE = "the decay does not separate into a factor of the rows and one of the columns"
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ class _Search:
         if best is not None:
             return best[1]
         if outer:
-            return "the decay does not separate into a factor of the rows and one of the columns"
+            return INSEPARABLE
         return "what is written is not an outer product"
 
     def assignments(self) -> Iterator[tuple[Axes, Axes, Axes]]:
@@ -174,21 +177,10 @@ class _Search:
 
     def preference(self, rows: Axes, cols: Axes) -> int:
         """0 where the readout sums over the rows, 2 where it sums over the columns, 1 where it says neither."""
-        summed = self.read_over()
+        summed = read_over(self.graph, self.register)
         if summed and summed <= set(rows):
             return 0
         return 2 if summed and summed <= set(cols) else 1
-
-    def read_over(self) -> set[str]:
-        state = {self.register.source}
-        for x in postorder(self.graph.roots):
-            if isinstance(x, n.Read) and x.register == self.register.name:
-                state.add(x)
-            elif isinstance(x, n.Reduce) and x.op == "sum":
-                inside = sum_of_products(self.arena, x.arg, lambda y: y in state)
-                if any(f in state for p in inside for f in p.factors):
-                    return set(x.over)
-        return set()
 
     # -- what is written -----------------------------------------------------------------------------------------
 
@@ -252,6 +244,34 @@ class _Search:
             return None
         value = self.arena.product(factors)
         return Decay(value, log_of(self.arena, value, self.ranges))
+
+
+def read_over(graph: StepGraph, register: Register) -> set[str]:
+    """The axes that a readout sums a product with the state over; empty where none does."""
+    state = {register.source}
+    for x in postorder(graph.roots):
+        if isinstance(x, n.Read) and x.register == register.name:
+            state.add(x)
+        elif isinstance(x, n.Reduce) and x.op == "sum":
+            inside = sum_of_products(graph.arena, x.arg, lambda y: y in state)
+            if any(f in state for p in inside for f in p.factors):
+                return set(x.over)
+    return set()
+
+
+def read_as_matrix(graph: StepGraph, register: Register, form: MatrixForm) -> bool:
+    """Whether a readout sums over one side of the state, or nothing reads it but an output that is the state itself.
+
+    A state read element by element (an angle, say) gains nothing from being written by outer products.
+    """
+    summed = read_over(graph, register)
+    if summed:
+        return summed <= set(form.rows) or summed <= set(form.cols)
+    others = [o.value for o in graph.outputs if o.value is not register.source]
+    others += [r.source for r in graph.registers if r.name != register.name]
+    return not any(
+        x is register.source or (isinstance(x, n.Read) and x.register == register.name) for x in postorder(others)
+    )
 
 
 def is_mask(factor: Node) -> bool:
@@ -321,12 +341,8 @@ def _ones_last(factors: list[Node]) -> list[Node]:
 
 def data_on_every_axis(form: MatrixForm) -> bool:
     """Whether what is written varies with the data along every axis of the state, the elementwise ones too."""
-    data: set[str] = set()
-    for w in form.writes:
-        for side in (w.k, w.v):
-            for f in postorder([side]):
-                if leaves_time([f]) == "data" and isinstance(f, (n.Input, n.Read, n.Window, n.History)):
-                    data |= set(f.axes)
+    factors = [f for w in form.writes for side in (w.k, w.v) for f in factors_of(side)]
+    data = {a for f in factors if leaves_time([f]) == "data" for a in f.axes}
     return set(form.rows) <= data and set(form.cols) <= data and set(form.elementwise) <= data
 
 

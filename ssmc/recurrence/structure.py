@@ -14,6 +14,7 @@ from ssmc.expr import nodes as n
 from ssmc.expr.arena import Arena
 from ssmc.expr.linear import Affine, Term
 from ssmc.expr.nodes import Axes, Node
+from ssmc.recurrence.semiring import is_constant
 from ssmc.step.nodes import Register
 
 
@@ -105,24 +106,33 @@ def is_shift(term: Term) -> bool:
     return False
 
 
-def structure_of(arena: Arena, registers: tuple[Register, ...], maps: tuple[Affine, ...]) -> str:
+def structure_of(
+    arena: Arena, registers: tuple[Register, ...], maps: tuple[Affine, ...], independent: frozenset[str]
+) -> str:
+    """The word for the transition; `independent` are the axes declared `each`, along which factors may always vary."""
     if len(registers) > 1:
         return "block"
     register, (form,) = registers[0], maps
     mixing = [t for t in form.terms if t.mixed]
     if not mixing:
         coefficient = diagonal_of(arena, form)
-        if coefficient is None:
-            return "diagonal"  # a reset at every step: zero
-        if isinstance(coefficient, n.Const):
-            return "identity" if coefficient.value == 1 else "scalar"
-        return "diagonal" if coefficient.axes else "scalar"
+        return "diagonal" if coefficient is None else elementwise_structure(register, coefficient, 1, independent)
     if register.line is not None and all(set(t.mixed) <= {register.line} for t in mixing):
         return "companion"
     if all(is_shift(t) for t in mixing):
         return "shift" if len(mixing) == len(form.terms) else "dense"
     found = low_rank(arena, form)
     return "dense" if found is None else "low_rank"
+
+
+def elementwise_structure(
+    register: Register, coefficient: Node, one: bool | int | float, independent: frozenset[str]
+) -> str:
+    """identity where the coefficient is `one`; scalar where it is one number for all the axes but independent ones."""
+    if is_constant(coefficient, one):
+        return "identity"
+    axes = set(coefficient.axes)
+    return "scalar" if not axes or (axes <= independent and set(register.axes) - independent) else "diagonal"
 
 
 def diagonal_of(arena: Arena, form: Affine) -> Node | None:

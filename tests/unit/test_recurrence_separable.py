@@ -227,7 +227,8 @@ def decays(build: Build) -> list[Decay | None]:
 def test_selective_scan_has_no_matrix_form() -> None:
     analysis = analysed(selective)
     assert form_of(analysis, "h") == "the decay does not separate into a factor of the rows and one of the columns"
-    assert analysis.components[0].kclass == "K5x"
+    assert analysis.components[0].kclass == "K3"
+    assert spec_class(analysis) == "K3 (K5x)"
 
 
 def test_stabiliser_is_named() -> None:
