@@ -114,7 +114,7 @@ def unflatten_batch(x: Tensor, batch: Shape) -> Tensor:
     """(B, rest…) as (batch…, rest…)."""
     if len(batch) == 1:
         return x
-    return x.reshape(*batch, *x.shape[1:])
+    return x.reshape((*batch, *x.shape[1:]))
 
 
 def axes_of(axes: Axes, sizes: Mapping[str, int]) -> Shape:
