@@ -95,7 +95,7 @@ class Compiled:
 
     def __init__(self, spec: nodes.Spec, source: Source) -> None:
         """Raises SpecError with everything that is wrong with the spec."""
-        from ssmc.recurrence import analyse
+        from ssmc.recurrence.analyse import analyse
         from ssmc.step.build import build
 
         self.tree = spec

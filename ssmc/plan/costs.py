@@ -4,7 +4,7 @@ Every formula is written once, over `Quantities`: numbers for a choice, symbols 
 torch backend, which starts one operation at a time; B batch, L length, c the chunk:
 
     recurrent   L steps, each the update; what is free of the state, and the readout, once a chunk of c steps
-    scan        L/c chunks, in each log2(c) levels of the combine operator over c elements, then one application
+    scan        L/c chunks, in each a tree of log2(c) levels up and down that combines c elements, then one application
     chunked     L/c chunks, in each the products c x c (queries by keys, then by values) and two with the state
     conv        the kernel's generation, then Fourier transforms of twice the length
 """
@@ -108,19 +108,20 @@ def _scan(s: Subject, q: Quantities, chunk: Any) -> Estimate:
     combine = work_of(postorder(list(monoid.combined)), q)
     apply = work_of(postorder([x for _, x in monoid.applied]), q)
     levels = q.log2(chunk)
-    each = element + readout + apply
+    # pairs first: each element is combined about twice, however long the chunk
+    each = element + readout + apply + combine + combine
     steps, chunks = q.batch * q.length, q.ceil_div(q.length, chunk)
     slots: Any = 0
     for x in monoid.element:
         slots = slots + q.elements(x.axes)
     return Estimate(
-        flops=steps * (each.flops + levels * combine.flops),
-        dots=steps * (each.dots + levels * combine.dots),
+        flops=steps * each.flops,
+        dots=steps * each.dots,
         near=0,
-        far=WORD * steps * (each.moved + levels * combine.moved),
-        depth=chunks * (levels + 1),
-        # an operation of the combine comes with two slices and a concatenation
-        launches=chunks * (each.ops + levels * (combine.ops + 3 * len(monoid.element)) + len(monoid.element)),
+        far=WORD * steps * (each.moved + 4 * slots),
+        depth=chunks * (2 * levels + 1),
+        # a level combines twice, slices and interleaves
+        launches=chunks * (element.ops + readout.ops + apply.ops + levels * (2 * combine.ops + 8 * len(monoid.element))),
         step_tile=0,
         chunk_tile=2 * WORD * q.batch * chunk * slots,
     )
