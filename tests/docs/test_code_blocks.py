@@ -92,7 +92,7 @@ def test_the_blocks_of_a_page(name: str, root: Path, tmp_path: Path) -> None:
                 for command, expected in commands(block.text):
                     done = shell(command, tmp_path)
                     assert matches(expected, done.stdout), f"{where}: {command}\n{done.stdout}"
-                    assert done.returncode in ((0, 1) if "error[" in expected else (0,)), where
+                    assert done.returncode == (1 if "error[" in expected else 0), where
             case other:
                 pytest.fail(f"{where}: {other} is not a language this test knows")
 
