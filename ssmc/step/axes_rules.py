@@ -90,7 +90,7 @@ def over_axes(el: Elaborator, e: syn.Call, arg: tuple[Result, Span], scope: Scop
     if over is None or v is None:
         return None
     name = e.function.text
-    wrong = [a for a, i in zip(over, e.axes, strict=True) if not has_axis(el, v, a, i.span, span, f"`{name}`")]
+    wrong = [a for a, i in zip(over, e.axes, strict=True) if not has_axis(el, v, a, i.span, span, f"`{name}` over")]
     if wrong:
         return None
     if name in ("any", "all") and v.kind != "bool":
@@ -186,7 +186,7 @@ def constant_size(el: Elaborator, axis: str) -> int | None:
 def pick(el: Elaborator, e: syn.Pick, v: Result, scope: Scope | None) -> Result:
     """`e[J = 0]`: one element, and the axis drops."""
     axis = el.axis(e.axis, scope)
-    if axis is None or v is None or not has_axis(el, v, axis, e.axis.span, e.operand.span, "picking"):
+    if axis is None or v is None or not has_axis(el, v, axis, e.axis.span, e.operand.span, "picking from"):
         return None
     size = constant_size(el, axis)
     if size is not None and not -size <= e.index < size:
@@ -211,7 +211,7 @@ def shift(el: Elaborator, e: syn.Call, v: Result, scope: Scope | None) -> Result
     steps = 1 if len(e.args) == 1 else integer(el, e.args[1], "the distance of `shift`", "a whole number")
     if axis is None or v is None or steps is None:
         return None
-    if not has_axis(el, v, axis, e.axes[0].span, e.args[0].span, "`shift`"):
+    if not has_axis(el, v, axis, e.axes[0].span, e.args[0].span, "`shift` along"):
         return None
     ar = el.at(e.span)
     zero = ar.const(False) if v.kind == "bool" else ar.const(0)

@@ -19,11 +19,11 @@ from ssmc.expr.nodes import Node, postorder
 from ssmc.expr.ops import join_kinds
 from ssmc.source import Source
 from ssmc.step import errors_names, errors_time, statements
+from ssmc.step.axis_sizes import axes_of
 from ssmc.step.declarations import Declarations, collect, path_to
 from ssmc.step.delays import Assumed, Site, SiteKey
 from ssmc.step.elaborate import Elaborator, unique
 from ssmc.step.nodes import Depth, Port, Register, StepGraph
-from ssmc.step.axis_sizes import axes_of
 from ssmc.step.statements import Round
 from ssmc.step.warnings import warnings_of
 from ssmc.syntax import nodes as syn

@@ -14,7 +14,7 @@ from ssmc.diagnostics import Report
 from ssmc.expr.nodes import Axes, Kind
 from ssmc.source import Span
 from ssmc.step import errors_axes, errors_names
-from ssmc.step.functions import BUILTINS
+from ssmc.step.functions import BUILTINS, DISTRIBUTIONS, TIME
 from ssmc.syntax import nodes as syn
 from ssmc.syntax.walk import walk
 
@@ -45,6 +45,9 @@ class Declarations:
     outputs: list[syn.Declaration] = field(default_factory=list)
     macros: dict[str, syn.Macro] = field(default_factory=dict)
     recursive: set[str] = field(default_factory=set)
+    delaying: set[str] = field(
+        default_factory=set
+    )  # functions that call `prev` and the like, themselves or through others
     first: dict[str, Span] = field(default_factory=dict)
     assigned: dict[str, tuple[int, Span]] = field(default_factory=dict)  # statement number; states included
     skipped: set[int] = field(default_factory=set)  # statements that define a name again
@@ -102,7 +105,7 @@ def collect(spec: syn.Spec, report: Report) -> Declarations:
     for state in d.of_role("state"):
         if state.name not in d.assigned:
             report.add(errors_names.StateNeverAssigned(state.span, state.name))
-    if not d.outputs:
+    if not any(isinstance(s, syn.Declaration) and s.role == "output" for s in spec.statements):
         report.add(errors_names.NoOutputs(spec.name.span, spec.name.text))
     _recursion(d, report)
     return d
@@ -226,7 +229,9 @@ def _calls(m: syn.Macro) -> list[str]:
 
 
 def _recursion(d: Declarations, report: Report) -> None:
-    calls = {name: [c for c in dict.fromkeys(_calls(m)) if c in d.macros] for name, m in d.macros.items()}
+    calls: dict[str, list[str]] = {
+        name: [c for c in dict.fromkeys(_calls(m)) if c in d.macros] for name, m in d.macros.items()
+    }
     for name, m in d.macros.items():
         path = path_to(name, name, calls)
         if path is not None:
@@ -234,6 +239,11 @@ def _recursion(d: Declarations, report: Report) -> None:
             # one report a circle, at the function written first
             if all(name == p or _before(m, d.macros[p]) for p in path):
                 report.add(errors_names.MacroRecursion(m.name.span, name, " → ".join(f"`{p}`" for p in path)))
+
+    every = {name: _calls(m) for name, m in d.macros.items()}
+    for name in d.macros:
+        if any(path_to(name, f, every) for f in (*TIME, *DISTRIBUTIONS)):
+            d.delaying.add(name)
 
 
 def _before(a: syn.Macro, b: syn.Macro) -> bool:

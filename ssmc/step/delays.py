@@ -176,7 +176,7 @@ def weights(el: Elaborator, e: syn.Expr, v: Value, function: str, argument: str)
         el.error(errors_axes.WeightsAxis(e.span, function, argument))
         return None
     if v.axes[-1] != base_axis(v.axes[-1]):
-        el.error(errors_axes.SquareOperation(e.span, base_axis(v.axes[-1]), f"`{function}`"))
+        el.error(errors_axes.SquareOperation(e.span, base_axis(v.axes[-1]), f"`{function}` over"))
         return None
     return v.axes[-1]
 

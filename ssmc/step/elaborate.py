@@ -34,7 +34,7 @@ BINARY = {
     "==": "eq", "!=": "ne", "and": "and", "or": "or",
 }  # fmt: skip
 MAX_DEPTH = 280
-MAX_CALLS = 20_000
+MAX_CALLS = 1_000
 
 
 @dataclass(eq=False)
@@ -55,8 +55,9 @@ class Scope:
 
 @dataclass(frozen=True)
 class Filling:
-    """The param whose default is being elaborated."""
+    """The param or state whose default or initial value is being elaborated."""
 
+    role: str
     name: str
     axes: Axes
     span: Span
@@ -87,6 +88,7 @@ class Elaborator:
     draws: int = 0
     depth: int = 0
     calls: int = 0
+    expanded: dict[tuple[object, ...], Result] = field(default_factory=dict)
     summed: dict[int, str] = field(default_factory=dict)  # the axis that a `·` or `@` of the tree has just summed
     stack: list[tuple[str, Span]] = field(default_factory=list)
     again: dict[tuple[Scope, str], Result] = field(default_factory=dict)
@@ -224,12 +226,12 @@ class Elaborator:
             self.error(errors_names.UnknownTable(span, name, tuple(TABLES)))
             return None
         if self.filling is None:
-            self.error(errors_names.InitialiserMisplaced(span, name))
+            self.error(errors_names.InitialiserMisplaced(span, name, "a param's default or a state's initial value"))
             return None
         count, kind = found
         axes = self.filling.axes[len(self.filling.axes) - count :] if len(self.filling.axes) >= count else ()
         if not axes or (count == 2) != (axes[-1] != axes[-1].rstrip("'")):
-            wanted = "a square param, `[…, N, N]`" if count == 2 else "the last axis of a param, which is not square"
+            wanted = "a square `[…, N, N]`" if count == 2 else "the last axis, of a value that is not square"
             self.error(errors_names.TableAxes(span, name, wanted, self.filling.name, self.filling.span))
             return None
         return values.value(self.at(span).table(name, axes, kind))  # type: ignore[arg-type]
@@ -252,7 +254,7 @@ class Elaborator:
             shown = " → ".join(f"`{p}`" for p in path)
             if self.owner not in self.told:
                 self.told.update(path)
-                self.error(errors_time.InstantCycle(span, self.owner, shown))
+                self.error(errors_time.InstantCycle(span, self.owner, name, shown, self.d.assigned[name][1]))
         else:
             self.error(errors_time.ReadBeforeAssigned(span, name, self.d.assigned[name][1]))
 
@@ -296,8 +298,8 @@ class Elaborator:
 
     def query(self, function: syn.Identifier, axis: syn.Identifier, span: Span, scope: Scope | None) -> Result:
         if function.text not in ("size", "index"):
-            known = ("size", "index")
-            self.error(errors_names.UndefinedFunction(function.span, function.text, known, False))
+            is_function = function.text in BRACKETED or function.text in self.d.macros
+            self.error(errors_names.NotAQuery(function.span, function.text, is_function))
             return None
         found = self.axis(axis, scope)
         if found is None:
@@ -367,8 +369,8 @@ class Elaborator:
     def draw(self, e: syn.Call, args: list[tuple[Result, Span]]) -> Result:
         """`uniform(lo, hi)` and the like: independent for every element of the param and every place in the text."""
         name = e.function.text
-        if self.filling is None:
-            self.error(errors_names.InitialiserMisplaced(e.span, f"{name}"))
+        if self.filling is None or self.filling.role != "param":
+            self.error(errors_names.InitialiserMisplaced(e.span, e.span.text, "the default of a param"))
             return None
         nodes: list[Node] = []
         for arg, span in args:
@@ -399,13 +401,20 @@ class Elaborator:
             wanted = plural(len(m.formals), "argument")
             self.error(errors_names.ArgumentCount(e.function.span, name, wanted, len(args), example, m.name.span))
             return None
-        self.calls += 1
         if name in self.d.recursive or self.calls > MAX_CALLS:
             if name not in self.d.recursive:
                 self.too_large(e.span)
             return None
         axes = {a.text: self.axis(b, scope) for a, b in zip(m.axes or (), e.axes or (), strict=True)}
         formals = [f.text for f in m.formals]
+        key = None
+        if name not in self.d.delaying:
+            # without delays, equal arguments give an equal value as long as no name is assigned
+            seen = tuple((a.node, a.axes, a.past) if a is not None else None for a in args)
+            key = (name, tuple(axes.values()), seen, self.statement, self.final, self.unknown)
+            if key in self.expanded:
+                return self.expanded[key]
+        self.calls += 1
         inner = Scope(
             m,
             (*(scope.path if scope else ()), id(e)),
@@ -416,7 +425,10 @@ class Elaborator:
         )
         self.stack.append((name, e.span))
         try:
-            return self.eval(m.body, inner)
+            result = self.eval(m.body, inner)
+            if key is not None:
+                self.expanded[key] = result
+            return result
         finally:
             self.stack.pop()
 

@@ -44,8 +44,8 @@ def update(el: Elaborator, s: syn.Equation, state: Declared | None) -> Result:
     for option, v in (("step", step), ("alpha", alpha)):
         extra = tuple(a for a in v.axes if a not in state.axes) if v is not None else ()
         if extra:
-            what = f"the option `{option}`"
-            el.error(errors_axes.InitAxes(spans[option], what, extra, state.span, state.axes))
+            what, owner = f"the option `{option}`", f"the state `{name}`"
+            el.error(errors_axes.InitAxes(spans[option], what, owner, extra, state.span, state.axes))
             return None
     ar = el.at(s.right.span)
     read = ar.read(name, state.axes, state.kind)
@@ -61,9 +61,15 @@ def update(el: Elaborator, s: syn.Equation, state: Declared | None) -> Result:
         new = discretise.discretise(
             ar, right.node, unknown, method, step.node, alpha.node if alpha is not None else None
         )
-    except discretise.NotAffine as refusal:
+    except discretise.CannotDiscretise as refusal:
         at = ar.spans.get(refusal.node) or s.right.span
-        el.error(errors_time.EquationNotAffine(at, name, method, refusal.reason))
+        match refusal:
+            case discretise.StepMixes(axis=axis):
+                el.error(errors_time.StepMixed(spans.get("step", at), name, axis))
+            case discretise.NotAffine():
+                el.error(errors_time.EquationNotAffine(at, name, method, refusal.reason))
+            case _:
+                el.error(errors_time.NoClosedForm(at, name, method, refusal.reason))
         return None
     new = ar.substitute([new], lambda x: read if x is unknown else None)[0]
     return Value(new, new.axes)
@@ -77,7 +83,7 @@ def _shapes_fit(el: Elaborator, s: syn.Equation, state: Declared, right: Value) 
         el.error(errors_axes.StateAxes(s.right.span, state.name, extra, right.axes, state.axes, state.span))
         return False
     if extra:
-        el.error(errors_axes.SquareOperation(s.right.span, extra[0].rstrip("'"), "an equation"))
+        el.error(errors_axes.SquareOperation(s.right.span, extra[0].rstrip("'"), "an equation over"))
         return False
     return True
 

@@ -105,11 +105,11 @@ class MissingAxis(Problem):
     """A reduction, pick, shift or renaming of an axis that the operand lacks."""
 
     axis: str
-    operation: str  # "`sum`", "picking"
+    operation: str  # "`sum` over", "renaming"
     operand: Span
     axes: Axes
     code = "E306"
-    title = "{operation} over `{axis}`, which the operand does not have"
+    title = "{operation} `{axis}`, which the operand does not have"
 
     def secondary(self) -> tuple[Label, ...]:
         return (Label(self.operand, f"has axes {show(self.axes)}" if self.axes else "has no axes"),)
@@ -122,7 +122,9 @@ class SquareMixed(Problem):
     code = "E307"
     title = "a square value meets one that has `{axis}` once"
     label = "has `{axis}` once: rows or columns?"
-    helps = ("for a matrix product write `@`; otherwise give the matrix two axes: `axis {axis}, M`, `[{axis}, M]`",)
+    helps = (
+        "for a matrix product write `@`; otherwise give the matrix two axes: `axis {axis}, M = {axis}`, `[{axis}, M]`",
+    )
 
     def secondary(self) -> tuple[Label, ...]:
         return (Label(self.square, f"is square, [{self.axis}, {self.axis}]"),)
@@ -133,7 +135,7 @@ class SquareOperation(Problem):
     axis: str
     operation: str
     code = "E308"
-    title = "{operation} over `{axis}` of a square value: rows or columns?"
+    title = "{operation} `{axis}` of a square value: rows or columns?"
     label = "is square, [{axis}, {axis}]"
     notes = ("a square value goes through scalar functions, `-`, `@`, `transpose` and elementwise operations",)
     helps = ("give the matrix two axes, `axis {axis}, M = {axis}` and `[{axis}, M]`, and name the one you mean",)
@@ -179,6 +181,7 @@ class RenameTaken(Problem):
     axes: Axes
     code = "E312"
     title = "the operand has an axis `{axis}` already"
+    helps = ("rename that one too (`[K -> V, V -> K]` is simultaneous), or choose another axis",)
 
     def secondary(self) -> tuple[Label, ...]:
         return (Label(self.operand, f"has axes {show(self.axes)}"),)
@@ -190,6 +193,7 @@ class AxisRepeated(Problem):
     first: Span
     code = "E313"
     title = "the axis `{axis}` stands twice in this bracket"
+    helps = ("leave one of them out",)
 
     def secondary(self) -> tuple[Label, ...]:
         return (Label(self.first),)
@@ -270,12 +274,13 @@ class OutputAxes(Problem):
 
 @dataclass(frozen=True)
 class InitAxes(Problem):
-    what: str
+    what: str  # "the default of `a`", "the option `step`"
+    owner: str  # "`a`", "the state `h`"
     extra: tuple[str, ...]
     declared: Span
     declared_axes: Axes
     code = "E319"
-    title = "{what} has axes that are not declared for it"
+    title = "{what} has axes that {owner} lacks"
 
     def extra_notes(self) -> tuple[str, ...]:
         return (f"it has {quoted(self.extra)} besides",)
@@ -304,6 +309,7 @@ class WeightsAxis(Problem):
     argument: str
     code = "E321"
     title = "`{function}` runs over the last axis of {argument}, and this has none"
+    helps = ("declare an axis for the steps, `axis W = 4`, and give it to this value: `[…, W]`",)
 
 
 @dataclass(frozen=True)
@@ -329,13 +335,4 @@ class SizesDiffer(Problem):
     new_size: int
     code = "E323"
     title = "`{old}` has size {old_size} and `{new}` has size {new_size}: neither renames to the other"
-
-
-@dataclass(frozen=True)
-class SquareDelay(Problem):
-    function: str
-    axis: str
-    code = "E324"
-    title = "`{function}` of a square value"
-    label = "is square, [{axis}, {axis}]"
-    helps = ("give the matrix two axes: `axis {axis}, M = {axis}`, `[{axis}, M]`",)
+    notes = ("a renaming is an equation between two sizes",)

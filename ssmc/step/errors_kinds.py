@@ -52,9 +52,19 @@ class Narrowing(Problem):
 
 
 @dataclass(frozen=True)
+class OutputNarrowing(Narrowing):
+    """The same for an output that names a value: the fault is at the output."""
+
+    label = "is {wanted}"
+
+    def secondary(self) -> tuple[Label, ...]:
+        return (Label(self.declared, f"is {self.kind}"),)
+
+
+@dataclass(frozen=True)
 class IntegerLiteral(Problem):
     what: str  # "the number of steps of `prev`"
     wanted: str  # "a whole number, at least 1"
     code = "E404"
     title = "{what} is {wanted}, written out"
-    label = "not that"
+    helps = ("write it as a literal, such as `2`",)

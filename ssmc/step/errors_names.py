@@ -47,6 +47,22 @@ class UndefinedFunction(Problem):
 
 
 @dataclass(frozen=True)
+class NotAQuery(Problem):
+    """`length[N]`: only two functions take an axis alone."""
+
+    name: str
+    is_function: bool
+    code = "E229"
+    title = "`{name}` is not asked of an axis alone"
+    helps = ("`size[N]` is the length of an axis, `index[N]` counts along it",)
+
+    def extra_helps(self) -> tuple[str, ...]:
+        if self.is_function:
+            return (f"give `{self.name}` what it works on: `{self.name}[N](e)`",)
+        return did_you_mean(self.name, ("size", "index"))
+
+
+@dataclass(frozen=True)
 class UndefinedAxis(Problem):
     name: str
     known: tuple[str, ...]
@@ -77,6 +93,7 @@ class AxisTwiceDeclared(Problem):
     first: Span
     code = "E205"
     title = "the axis `{name}` is declared twice"
+    helps = ("leave one of them out",)
 
     def secondary(self) -> tuple[Label, ...]:
         return (Label(self.first, "first here"),)
@@ -144,6 +161,7 @@ class OutputTwice(Problem):
     first: Span
     code = "E211"
     title = "`{name}` is an output twice"
+    helps = ("leave one of them out",)
 
     def secondary(self) -> tuple[Label, ...]:
         return (Label(self.first, "first here"),)
@@ -165,6 +183,7 @@ class MacroTwice(Problem):
     first: Span
     code = "E213"
     title = "the function `{name}` is defined twice"
+    helps = ("give the second a name of its own",)
 
     def secondary(self) -> tuple[Label, ...]:
         return (Label(self.first, "first here"),)
@@ -260,6 +279,7 @@ class DefaultCycle(Problem):
     code = "E221"
     title = "the default of `{name}` depends on itself"
     notes = ("{path}",)
+    helps = ("leave one of these params without a default: the caller then passes it",)
 
 
 @dataclass(frozen=True)
@@ -276,9 +296,10 @@ class UnknownTable(Problem):
 @dataclass(frozen=True)
 class InitialiserMisplaced(Problem):
     name: str
+    where: str
     code = "E223"
-    title = "`{name}` only stands in the default of a param"
-    helps = ("declare `param p[…] = {name}…` and use `p` here",)
+    title = "`{name}` only stands in {where}"
+    helps = ("declare `param p[…] = {name}` and use `p` here",)
 
 
 @dataclass(frozen=True)
@@ -308,6 +329,7 @@ class SizeCycle(Problem):
     code = "E226"
     title = "the sizes of these axes depend on one another"
     notes = ("{path}",)
+    helps = ("leave one of them without a size: the tensors of the call give it",)
 
 
 @dataclass(frozen=True)

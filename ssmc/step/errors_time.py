@@ -23,12 +23,19 @@ class ReadBeforeAssigned(Problem):
 
 @dataclass(frozen=True)
 class InstantCycle(Problem):
+    """`name` is being defined and reads `read`, whose definition comes back to it."""
+
     name: str
+    read: str
     path: str
+    assigned: Span
     code = "E502"
     title = "`{name}` depends on itself within one step"
     notes = ("{path}",)
-    helps = ("break the circle with the step before, `prev({name})`, or make `{name}` a state",)
+    helps = ("break the circle with the value of the step before, `prev({read})`, or make `{read}` a state",)
+
+    def secondary(self) -> tuple[Label, ...]:
+        return (Label(self.assigned, "assigned here"),) if self.read != self.name else ()
 
 
 @dataclass(frozen=True)
@@ -51,9 +58,9 @@ class CoefficientsVary(Problem):
     what: str  # "the weights of `conv`"
     why: str  # "`u` is an input"
     code = "E504"
-    title = "{what} are the same at every step"
+    title = "{what} must be the same at every step"
     label = "{why}"
-    notes = ("they are params, or computed from params",)
+    notes = ("it is a param, or computed from params",)
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,17 @@ class EquationNotAffine(Problem):
 
 
 @dataclass(frozen=True)
+class NoClosedForm(Problem):
+    state: str
+    method: str
+    reason: str
+    code = "E518"
+    title = "`{method}` has no closed form for this equation of `{state}`"
+    label = "{reason}"
+    helps = ("`euler` takes any equation; or give `{state}` one axis in place of those mixed",)
+
+
+@dataclass(frozen=True)
 class HeldUnknown(Problem):
     """`y = -h`, then `h' = y using …`: y is held, and the equation has lost its unknown."""
 
@@ -159,6 +177,7 @@ class StepComplex(Problem):
     code = "E513"
     title = "the option `{option}` is a real number"
     label = "is complex"
+    helps = ("take `real(…)` or `abs(…)` of it",)
 
 
 @dataclass(frozen=True)
@@ -196,3 +215,4 @@ class Undetermined(Problem):
     function: str
     code = "E517"
     title = "the axes of this `{function}` cannot be found: each turn round the circle adds some"
+    helps = ("give the delayed expression the axes of what it is a part of: sum over the others",)

@@ -9,6 +9,7 @@ from ssmc.source import Span
 from ssmc.step import delays, errors_axes, errors_kinds, errors_names, values
 from ssmc.step.declarations import Declared, declared_axes
 from ssmc.step.elaborate import Elaborator, Filling
+from ssmc.step.errors_axes import show
 from ssmc.step.nodes import Output
 from ssmc.step.values import Result, Value
 from ssmc.syntax import nodes as syn
@@ -78,11 +79,11 @@ class Round:
             if not any(a.endswith("'") for a in extra):
                 el.error(errors_axes.StateAxes(span, name, extra, v.axes, state.axes, state.span))
             else:
-                el.error(errors_axes.SquareOperation(span, extra[0].rstrip("'"), f"assigning the state `{name}`"))
+                el.error(errors_axes.SquareOperation(span, extra[0].rstrip("'"), f"the state `{name}` over"))
             return
         if not fits(v.kind, state.kind):
             what = f"the state `{name}`"
-            el.error(errors_kinds.Narrowing(span, what, state.kind, v.kind, state.span, f"state {name}"))
+            el.error(errors_kinds.Narrowing(span, what, state.kind, v.kind, state.span, written_as(state)))
             return
         ar = el.at(span)
         source = ar.cast(v.node, state.kind)
@@ -117,16 +118,14 @@ class Round:
             return
         kind = output_kind(s)
         if not fits(v.kind, kind):
-            self.narrow(s, kind, v.kind, init.span)
+            shown = f"output {name}{show(written) if written else ''}"
+            what = f"the output `{name}`"
+            el.error(errors_kinds.Narrowing(init.span, what, kind, v.kind, s.name.span, shown))
             return
         el.at(init.span)
         v = replace(el.cast(v, kind), axes=written)
         el.arena.labels.setdefault(v.node, name)
         el.values[name] = v
-
-    def narrow(self, s: syn.Declaration, kind: Kind, given: Kind, span: Span) -> None:
-        name = s.name.text
-        self.el.error(errors_kinds.Narrowing(span, f"the output `{name}`", kind, given, s.name.span, f"output {name}"))
 
     def outputs(self) -> None:
         """Every output by its name's final value."""
@@ -152,7 +151,9 @@ class Round:
                 continue
             kind = output_kind(s)
             if not fits(v.kind, kind):
-                self.narrow(s, kind, v.kind, el.d.first[name])
+                shown = f"output {name}{show(written) if s.axes else ''}"
+                what = f"the output `{name}`"
+                el.error(errors_kinds.OutputNarrowing(s.name.span, what, kind, v.kind, el.d.first[name], shown))
                 continue
             if delays.grows(el, v, s.name.span, f"the output `{name}`"):
                 continue
@@ -167,45 +168,33 @@ class Round:
     # -- initial values and defaults -----------------------------------------------------------------------------
 
     def defaults(self) -> None:
-        el = self.el
-        for p in el.d.of_role("param"):
-            if p.init is None or p.axes is None:
-                continue
-            el.filling, el.owner = Filling(p.name, p.axes, p.span), p.name
-            what = f"the default of `{p.name}`"
-            found = self.constant(p.init, what, p.axes, p.kind, p.span, f"param {p.name}")
-            el.filling = None
-            if found is not None:
+        for p in self.el.d.of_role("param"):
+            if p.init is not None and (found := self.constant(p, p.init, f"the default of `{p.name}`")) is not None:
                 self.param_defaults[p.name] = found
-        for s in el.d.of_role("state"):
-            if s.axes is None:
-                continue
-            el.owner = s.name
-            what = f"the initial value of `{s.name}`"
+        for s in self.el.d.of_role("state"):
             if s.init is None:
-                self.inits[s.name] = zero(el, s.kind)
-                continue
-            found = self.constant(s.init, what, s.axes, s.kind, s.span, f"state {s.name}")
-            if found is not None:
+                self.inits[s.name] = zero(self.el, s.kind)
+            elif (found := self.constant(s, s.init, f"the initial value of `{s.name}`")) is not None:
                 self.inits[s.name] = found
 
-    def constant(
-        self, e: syn.Expr, what: str, axes: Axes | None, kind: Kind | None, declared: Span, declaration: str
-    ) -> Node | None:
+    def constant(self, of: Declared, e: syn.Expr, what: str) -> Node | None:
         """An expression of params, sizes and constants, within the axes and kind declared."""
         el = self.el
+        if of.axes is None:
+            return None
+        el.owner, el.filling = of.name, Filling(of.role, of.name, of.axes, of.span)
         v = el.eval(e, None)
+        el.filling = None
         if v is None or not self.is_constant(e, v, what):
             return None
-        if axes is not None and (extra := tuple(a for a in v.axes if a not in axes)):
-            el.error(errors_axes.InitAxes(e.span, what, extra, declared, axes))
+        extra = tuple(a for a in v.axes if a not in of.axes)
+        if extra:
+            el.error(errors_axes.InitAxes(e.span, what, f"`{of.name}`", extra, of.span, of.axes))
             return None
-        if kind is None:
-            return v.node
-        if not fits(v.kind, kind):
-            el.error(errors_kinds.Narrowing(e.span, what, kind, v.kind, declared, declaration))
+        if not fits(v.kind, of.kind):
+            el.error(errors_kinds.Narrowing(e.span, what, of.kind, v.kind, of.span, written_as(of)))
             return None
-        return el.at(e.span).cast(v.node, kind)
+        return el.at(e.span).cast(v.node, of.kind)
 
     def is_constant(self, e: syn.Expr, v: Value, what: str) -> bool:
         """Whether a value is the same at every step; if not, the smallest part that is not is reported."""
@@ -261,6 +250,11 @@ class Round:
 
 def zero(el: Elaborator, kind: Kind) -> Node:
     return el.arena.const({"bool": False, "int": 0, "real": 0.0, "complex": 0j}[kind], kind)
+
+
+def written_as(of: Declared) -> str:
+    """The declaration without its kind: `state h[D]`."""
+    return f"{of.role} {of.name}{show(of.axes) if of.axes else ''}"
 
 
 def output_kind(s: syn.Declaration) -> Kind:
