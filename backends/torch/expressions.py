@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Node
+from ssmc.kernel.naming import is_number
 
 ATOM, POSTFIX, POWER, UNARY, PRODUCT, SUM, BITAND, BITOR, COMPARE, LOWEST = 100, 95, 90, 85, 80, 75, 70, 65, 60, 0
 
@@ -53,7 +54,7 @@ class Expressions:
         code, level = self._aligned(node, axes)
         missing = [a for a in axes if a not in node.axes]
         if missing and sizes is not None:
-            if self.is_number(node):
+            if is_number(node):
                 code, level = self.tensor(node), ATOM
             shape = ", ".join(sizes[a] if a in missing else "-1" for a in axes)
             return f"{self._wrap((code, level), POSTFIX)}.expand({shape})"
@@ -62,17 +63,7 @@ class Expressions:
     def tensor(self, node: Node) -> str:
         """`node` as a tensor, also where it is a Python number."""
         code = self.code(node)
-        return f"torch.tensor({code}, dtype={dtype_of(node)}, device=device)" if self.is_number(node) else code
-
-    def is_number(self, node: Node) -> bool:
-        """Whether the value is a Python number."""
-        match node:
-            case n.Const() | n.Size():
-                return True
-            case n.Map(args=args):
-                return not node.axes and all(self.is_number(a) for a in args)
-            case _:
-                return False
+        return f"torch.tensor({code}, dtype={dtype_of(node)}, device=device)" if is_number(node) else code
 
     # -- nodes -------------------------------------------------------------------------------------------------
 
@@ -96,6 +87,8 @@ class Expressions:
                 return self._print(arg)
             case n.Pick(arg=arg, axis=axis, index=index):
                 return f"{self._postfix(arg)}.select({arg.axes.index(axis)}, {index})", POSTFIX
+            case n.Flip(arg=arg, axis=axis):
+                return f"{self._postfix(arg)}.flip({arg.axes.index(axis)})", POSTFIX
             case n.Shift(arg=arg, axis=axis, steps=steps):
                 return self._helper("_shift", self.code(arg), str(arg.axes.index(axis)), str(steps))
             case n.Cumulative(op=op, arg=arg, axis=axis, reverse=reverse):
@@ -109,10 +102,11 @@ class Expressions:
                 b = self._cast(rhs, node, self.as_axes(rhs, (*others, row)))
                 solved = self._helper("_solve", a, b)
                 return self._reordered(solved, (*others, row), node.axes)
-            case n.Expm(matrix=matrix, row=row, col=col):
+            case n.Expm(matrix=matrix, row=row, col=col, order=order):
                 others = tuple(a for a in node.axes if a not in (row, col))
-                inner = f"torch.linalg.matrix_exp({self.as_axes(matrix, (*others, row, col))})"
-                return self._reordered((inner, ATOM), (*others, row, col), node.axes)
+                code = self.as_axes(matrix, (*others, row, col))
+                inner = self._helper("_matrix_phi", code, str(order)) if order else (f"torch.linalg.matrix_exp({code})", ATOM)
+                return self._reordered(inner, (*others, row, col), node.axes)
             case n.Lag(arg=arg, halo=halo, steps=steps):
                 return self._helper("_lag", self._full(arg, node.axes), self._halo(halo, node.axes), str(steps))
             case n.Tail(arg=arg, halo=halo):
@@ -149,16 +143,13 @@ class Expressions:
                 rest = tuple(a for a in node.axes if a != n.BATCH)
                 x = self._cast(arg, node, self.as_axes(arg, (n.BATCH, n.TIME, *rest)))
                 self.used.add("_powers")
-                codes = [self._cast(v, node, self.as_axes(v, (n.BATCH, *rest))) if not self.is_number(v) else self.tensor(v)
-                         for v in (base, factor, carry)]
+                codes = [self._cast(v, node, self.as_axes(v, (n.BATCH, *rest))) for v in (base, factor, carry)]
                 return self._helper("_moment", x, *codes)
             case n.FftConv(kernel=kernel, arg=arg, over=over):
-                rest = tuple(a for a in node.axes if a not in (n.BATCH, n.TIME))
-                lead = tuple(a for a in (n.BATCH,) if a in kernel.axes)
-                kernel_code = self.as_axes(kernel, (*lead, *rest, *over, n.TIME))
-                arg_code = self.as_axes(arg, (n.BATCH, *rest, *over, n.TIME))
-                code = self._helper("_fft_conv", kernel_code, arg_code, str(len(over)))
-                return self._reordered(code, (n.BATCH, *rest, n.TIME), node.axes)
+                rest = tuple(a for a in node.axes if a != n.TIME)
+                codes = [self.as_axes(x, (*rest, *over, n.TIME)) for x in (kernel, arg)]
+                code = self._helper("_fft_conv", *codes, str(len(over)))
+                return self._reordered(code, (*rest, n.TIME), node.axes)
             case n.Table(name=name):
                 raise CompilerBug(f"the table {name} reached the printer")
             case _:
@@ -166,7 +157,7 @@ class Expressions:
 
     def _map(self, node: n.Map) -> tuple[str, int]:
         op, args = node.op, node.args
-        if all(self.is_number(a) for a in args) and not node.axes:
+        if all(is_number(a) for a in args) and not node.axes:
             number = self._number_map(op, args)
             if number is not None:
                 return number
@@ -231,12 +222,12 @@ class Expressions:
 
     def _where(self, node: n.Map) -> tuple[str, int]:
         c, x, y = node.args
-        if self.is_number(c):
+        if is_number(c):
             c_code = f"torch.tensor({self.code(c)}, device=device)"
         else:
             c_code = self._aligned(c, node.axes)[0]
         x_code, y_code = self._operand(x, node, LOWEST), self._operand(y, node, LOWEST)
-        if self.is_number(x) and self.is_number(y):
+        if is_number(x) and is_number(y):
             x_code = f"torch.tensor({self.code(x)}, dtype={dtype_of(node)}, device=device)"
         return f"torch.where({c_code}, {x_code}, {y_code})", ATOM
 
@@ -246,7 +237,7 @@ class Expressions:
             if not (isinstance(product, n.Map) and product.op == "mul" and product.kind == node.kind):
                 continue
             parts = (rest, *product.args)
-            if all(p.kind == node.kind and not self.is_number(p) for p in parts):
+            if all(p.kind == node.kind and not is_number(p) for p in parts):
                 codes = [self._aligned(p, node.axes)[0] for p in parts]
                 return f"torch.addcmul({', '.join(codes)})", ATOM
         return None
@@ -325,7 +316,7 @@ class Expressions:
         return f"{name}({', '.join(args)})", ATOM
 
     def _postfix(self, node: Node) -> str:
-        if self.is_number(node):
+        if is_number(node):
             return self.tensor(node)
         return self._wrap(self._print(node), POSTFIX)
 
@@ -334,7 +325,9 @@ class Expressions:
         return code if own >= level else f"({code})"
 
     def _cast(self, node: Node, to: Node, code: str) -> str:
-        """Code of a tensor operand in the kind of `to`."""
+        """Code of an operand as a tensor in the kind of `to`."""
+        if is_number(node):
+            return f"torch.tensor({code}, dtype={dtype_of(to)}, device=device)"
         if node.kind == to.kind:
             return code
         return f"({code}).to({dtype_of(to)})"
@@ -342,12 +335,12 @@ class Expressions:
     def _operand(self, node: Node, result: Node, level: int) -> str:
         """An elementwise operand, aligned; integers join floating point in the result's own precision."""
         aligned = self._aligned(node, result.axes)
-        if result.kind in ("real", "complex") and node.kind in ("int", "bool") and not self.is_number(node):
+        if result.kind in ("real", "complex") and node.kind in ("int", "bool") and not is_number(node):
             return f"{self._wrap(aligned, POSTFIX)}.to({dtype_of(result)})"
         return self._wrap(aligned, level)
 
     def _tensor_operand(self, node: Node, result: Node) -> str:
-        if self.is_number(node):
+        if is_number(node):
             return f"torch.tensor({self.code(node)}, dtype={dtype_of(result)}, device=device)"
         return self._operand(node, result, LOWEST)
 

@@ -16,6 +16,7 @@ from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Node
 from ssmc.kernel import nodes as k
+from ssmc.kernel.naming import is_number
 
 from ssmc.backends.torch import support
 from ssmc.backends.torch.expressions import Expressions, prefix_key
@@ -142,7 +143,7 @@ class _Module:
             b = next(b for b in self.program.buffers if b.role == "state" and b.entry == name)
             shape = ", ".join(self._dim(b, a) for a in b.axes)
             rest = tuple(a for a in b.axes if a not in (n.BATCH, n.LAG))
-            if ex.is_number(value):
+            if is_number(value):
                 code = f"torch.full(({shape},), {ex.code(value)}, dtype={dtype_of_kind(b.kind)}, device=device)"
             else:
                 lead = b.axes[: len(b.axes) - len(rest)]
@@ -250,8 +251,9 @@ class _Module:
             out.append(f"{s} = torch.cat({s}_parts, 1){flip} if {s}_parts else {empty}")
         final = self._expressions({**names})
         for s in p.final:
-            entry = self.buffers[s.buffer].entry
-            out.append(f'new_state["{entry}"] = {final.code(s.value)}')
+            b = self.buffers[s.buffer]
+            names["size", n.LAG] = "1"
+            out.append(f'new_state["{b.entry}"] = {self._expanded(final, s.value, b.axes, b.kind, names)}')
         del results
         return out
 
@@ -461,8 +463,8 @@ class _Module:
                 case k.Store():
                     b = self.buffers[s.buffer]
                     axes = tuple(a for a in b.axes if a != n.TIME)
-                    depth_free = n.LAG not in axes
-                    code = self._expanded(ex, s.value, axes, b.kind, names) if depth_free else ex.code(s.value)
+                    names["size", n.LAG] = "1"
+                    code = self._expanded(ex, s.value, axes, b.kind, names)
                     if b.role == "output":
                         body.append(self._assign(b.name, code, s))
                         outputs.append(b.name)
@@ -545,7 +547,7 @@ def _mentions(line: str, name: str) -> bool:
 
 
 HELPERS = (
-    support._precision, support._default_precision, support._shift, support._solve, support._lag, support._tail,
+    support._precision, support._default_precision, support._shift, support._solve, support._matrix_phi, support._lag, support._tail,
     support._frames, support._logsumexp, support._phi, support._split, support._join, support._prefix,
     support._powers, support._geometric, support._moment, support._fft_conv, support._recomputed,
 )

@@ -43,6 +43,14 @@ def _solve(a: Tensor, b: Tensor) -> Tensor:
     return torch.linalg.solve(a, b.unsqueeze(-1)).squeeze(-1)
 
 
+def _matrix_phi(a: Tensor, order: int) -> Tensor:
+    """The sum over j of a^j / (j + order)!, for singular a too: a block of the exponential of a larger matrix."""
+    size = a.shape[-1]
+    padded = torch.nn.functional.pad(a, (0, order * size, 0, order * size))
+    ones = torch.ones(order * size, dtype=a.dtype, device=a.device)
+    return torch.linalg.matrix_exp(padded + torch.diag(ones, size))[..., :size, order * size :]
+
+
 def _lag(x: Tensor, halo: Tensor, steps: int) -> Tensor:
     """x delayed by `steps`; the last steps of `halo` come first."""
     before = halo.narrow(1, halo.shape[1] - steps, steps)
@@ -139,19 +147,19 @@ def _geometric(coefficient: Tensor, base: Tensor, steps: int, summed: int, first
     width = max(1, int(math.sqrt(steps)))
     count = -(-steps // width)
     shape = torch.broadcast_shapes(coefficient.shape, base.shape)
-    base = base.expand(shape[len(shape) - base.dim() :]) if summed else base
+    base = base.reshape((1,) * (len(shape) - base.dim()) + base.shape)
     low = _powers(base, width)
     stride = low[-1] * base
     if first:
         coefficient = coefficient * base
-    high = _powers(stride, count) * coefficient
-    high, low = high.expand(count, *shape), low.expand(width, *shape)
+    high = (_powers(stride, count) * coefficient).expand(count, *shape)
     if summed:
+        low = low.expand(width, *shape)
         keep = len(shape) - summed
         high, low = high.reshape(count, *shape[:keep], -1), low.reshape(width, *shape[:keep], -1)
         kernel = torch.einsum("s...n,r...n->...sr", high, low)
     else:
-        kernel = torch.einsum("s...,r...->...sr", high, low)
+        kernel = (high.unsqueeze(1) * low).movedim((0, 1), (-2, -1))
     return kernel.flatten(-2)[..., :steps]
 
 
@@ -161,6 +169,7 @@ def _moment(x: Tensor, base: Tensor, factor: Tensor, carry: Tensor) -> Tensor:
     width = max(1, int(math.sqrt(steps)))
     rows = -(-steps // width)
     # zeros before the start change nothing
+    base = base.reshape((1,) * (carry.dim() - base.dim()) + base.shape)
     x = torch.cat([x.new_zeros(x.shape[0], rows * width - steps, *x.shape[2:]), x], 1).unflatten(1, (rows, width))
     low = _powers(base, width)
     stride = low[-1] * base

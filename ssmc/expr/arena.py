@@ -254,8 +254,8 @@ class Arena:
         axes = self.union([rhs.axes, tuple(a for a in matrix.axes if a != col)])
         return self._intern(n.Solve, axes, _inexact(matrix, rhs), matrix, rhs, row, col)
 
-    def expm(self, matrix: Node, row: str, col: str) -> Node:
-        return self._intern(n.Expm, matrix.axes, _inexact(matrix), matrix, row, col)
+    def expm(self, matrix: Node, row: str, col: str, order: int = 0) -> Node:
+        return self._intern(n.Expm, matrix.axes, _inexact(matrix), matrix, row, col, order)
 
     def eye(self, row: str, col: str) -> Node:
         """The identity matrix over (row, col), real."""
@@ -279,6 +279,9 @@ class Arena:
         kind = join_kinds(args[slot].kind, combined[slot].kind)
         return self._intern(n.Prefix, later[slot].axes, kind, tuple(args), tuple(earlier), tuple(later),
                             tuple(combined), tuple(identity), slot)
+
+    def flip(self, arg: Node, axis: str) -> n.Flip:
+        return self._intern(n.Flip, arg.axes, arg.kind, arg, axis)
 
     def lag(self, arg: Node, halo: Node, steps: int) -> n.Lag:
         axes = self.union([arg.axes, tuple(a for a in halo.axes if a != n.LAG)])
@@ -334,8 +337,8 @@ class Arena:
                 return self.shift(kids[0], axis, steps)
             case n.Solve(row=row, col=col):
                 return self.solve(kids[0], kids[1], row, col)
-            case n.Expm(row=row, col=col):
-                return self.expm(kids[0], row, col)
+            case n.Expm(row=row, col=col, order=order):
+                return self.expm(kids[0], row, col, order)
             case n.Draw(distribution=distribution, axes=axes):
                 return self.draw(distribution, tuple(kids), axes)
             case n.Window(register=register, axis=axis, axes=axes, kind=kind):
@@ -345,6 +348,8 @@ class Arena:
                 return self.history(register, axis, kids[0], tuple(a for a in axes if a != axis), kind)
             case n.Prefix(earlier=earlier, later=later, combined=combined, identity=identity, slot=slot):
                 return self.prefix(kids, earlier, later, combined, identity, slot)
+            case n.Flip(axis=axis):
+                return self.flip(kids[0], axis)
             case n.Lag(steps=steps):
                 return self.lag(kids[0], kids[1], steps)
             case n.Frames(axis=axis, skip=skip, oldest_first=oldest_first):

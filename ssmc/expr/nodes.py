@@ -2,7 +2,7 @@
 
     Leaf    = Const | Input | Param | Time | Size | Index | Read | Table | Draw | Local | Load
     Inner   = Map | Reduce | Cumulative | Rename | Pick | Shift | Solve | Expm | Window | History
-            | Prefix | Lag | Frames | Tail | Append | FftConv | Split | Join
+            | Flip | Prefix | Lag | Frames | Tail | Append | FftConv | Split | Join
             | Geometric | Moment
 
 A node is immutable and made only by an `Arena` (see arena.py), which types it and hash-conses it: within one arena two
@@ -201,11 +201,15 @@ class Solve(Node):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Expm(Node):
-    """The matrix exponential over (row, col); other axes elementwise."""
+    """The matrix exponential over (row, col); other axes elementwise.
+
+    With `order` k it is phi_k of the matrix, the sum over j of X^j / (j + k)!, for singular X too; phi_0 = exp.
+    """
 
     matrix: Node
     row: str
     col: str
+    order: int
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -250,6 +254,14 @@ class Prefix(Node):
     combined: tuple[Node, ...]
     identity: tuple[Node, ...]
     slot: int
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Flip(Node):
+    """Reversed along `axis`."""
+
+    arg: Node
+    axis: str
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -381,7 +393,7 @@ def children(node: Node) -> tuple[Node, ...]:
             return (arg, halo)
         case FftConv(kernel=kernel, arg=arg):
             return (kernel, arg)
-        case Split(arg=arg) | Join(arg=arg):
+        case Split(arg=arg) | Join(arg=arg) | Flip(arg=arg):
             return (arg,)
         case Geometric(coefficient=coefficient, base=base):
             return (coefficient, base)

@@ -29,7 +29,7 @@ from ssmc.kernel.lower import Tiles
 from ssmc.recurrence.chunkable import chunked_readings
 from ssmc.recurrence.nodes import Component
 from ssmc.recurrence.readout import Reading
-from ssmc.recurrence.separable import Decay, MatrixForm, matrix_form
+from ssmc.recurrence.separable import Decay, MatrixForm, Write, matrix_form
 
 PIECE = 16
 BLOCK2 = f"{BLOCK}'"
@@ -46,7 +46,7 @@ def lower_chunked(tiles: Tiles, component: Component, chunk: int) -> None:
     carry = tiles.carries[form.register]
     scalar = Scalar(tiles, form.scalar)
     logs = {side: _log(tiles, d) for side, d in (("rows", form.alpha), ("cols", form.beta))}
-    writes = [(tiles.timed(tiles.tile(w.k)), tiles.timed(tiles.tile(w.v)), w.summed) for w in form.writes]
+    writes = [_write(tiles, w) for w in form.writes]
     for tap in taps:
         terms = [tiles.tile(tap.constant)] if tap.constant is not None else []
         for reading in tap.readings:
@@ -56,6 +56,13 @@ def lower_chunked(tiles: Tiles, component: Component, chunk: int) -> None:
             terms.append(_read(tiles, reading, carry, scalar, sides, pairs))
         tiles.values[tap.node] = tiles.let(ar.labels.get(tap.node, f"{form.register}_read"), ar.total(terms), tap.node)
     tiles.sets.append(k.Set(carry, _carry(tiles, form, carry, scalar, logs, writes), register.span))
+
+
+def _write(tiles: Tiles, write: Write) -> tuple[Node, Node, n.Axes]:
+    """The tiles of a write; its summed axes get names of their own, which a readout may have too."""
+    own = {a: f"{a}~~" for a in write.summed}
+    k_tile, v_tile = (tiles.arena.rename(tiles.timed(tiles.tile(x)), own) for x in (write.k, write.v))
+    return k_tile, v_tile, tuple(own.values())
 
 
 class Scalar:

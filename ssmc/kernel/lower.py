@@ -21,19 +21,35 @@ from ssmc.expr.arena import Arena
 from ssmc.expr.nodes import Axes, Local, Node
 from ssmc.kernel import nodes as k
 from ssmc.kernel.naming import Names, finish
-from ssmc.kernel.schedule import Sweep, sweeps
+from ssmc.kernel.schedule import FREE, Sweep, sweeps, unbounded
 from ssmc.plan.nodes import Plan
 from ssmc.recurrence.nodes import Analysis, Component
-from ssmc.step.nodes import Register
+from ssmc.source import Span
+from ssmc.step.nodes import Depth, Register
 
 
 def entry_axes(register: Register) -> Axes:
     """Dimensions of a register's entry in the state dictionary: a delay line has `lag`, oldest first."""
-    return (n.BATCH, *register.axes) if has_no_lag(register) else (n.BATCH, n.LAG, *register.axes)
+    if register.origin == "state":
+        return (n.BATCH, *register.axes)
+    return (n.BATCH, n.LAG, *(a for a in register.axes if a != register.line))
 
 
-def has_no_lag(register: Register) -> bool:
-    return register.origin == "state" or register.depth.steps == 0 and not register.depth.unbounded
+def carry_from(ar: Arena, register: Register, entry: Node, recurrent: bool) -> Node:
+    """What a loop carries, from the entry: a line that became a state lies along its own axis, newest first; a line of
+    one step in a cycle is the step itself."""
+    if register.line is not None:
+        return ar.flip(ar.rename(entry, {n.LAG: register.line}), register.line)
+    if recurrent and n.LAG in entry.axes and register.depth == Depth(1):
+        return ar.pick(entry, n.LAG, -1)
+    return entry
+
+
+def entry_from(ar: Arena, register: Register, carry: Node) -> Node:
+    """The entry, from what a loop carried (a missing `lag` is one step)."""
+    if register.line is not None:
+        return ar.rename(ar.flip(carry, register.line), {register.line: n.LAG})
+    return carry
 
 
 class Tiles:
@@ -42,15 +58,17 @@ class Tiles:
     `values` overrides any expression (a component's readouts, imports from earlier passes).
     """
 
-    def __init__(self, analysis: Analysis, names: Names, ports: dict[str, str], timed: bool) -> None:
+    def __init__(self, analysis: Analysis, names: Names, ports: dict[str, str], timed: bool,
+                 import_value: Callable[[Node], Node | None] = lambda node: None) -> None:
         self.analysis = analysis
         self.graph = graph = analysis.graph
         self.arena: Arena = graph.arena
         self.names = names
+        self.import_value = import_value  # a value of an earlier pass, or None
         self.ports = ports  # an input's or a param's name -> its buffer's
         self.time: Axes = (n.TIME,) if timed else ()
         self.values: dict[Node, Node] = {}
-        self.carries: dict[str, Local] = {}  # register -> its carry of the chunk loop
+        self.carries: dict[str, Node] = {}  # register -> its carry of the chunk loop
         self.trajectory: dict[str, Node] = {}  # register -> its source as a tile
         self.statements: list[k.Statement] = []
         self.sets: list[k.Set] = []
@@ -70,6 +88,10 @@ class Tiles:
         if node in self.values:
             return self.values[node]
         ar = self.arena
+        imported = self.import_value(node)
+        if imported is not None:
+            self.values[node] = imported
+            return imported
         match node:
             case n.Input(name=name, axes=axes, kind=kind):
                 new: Node = ar.load(self.ports[name], (n.BATCH, *self.time, *axes), kind)
@@ -132,6 +154,7 @@ class Tiles:
             new = ar.pick(source, n.TIME, -1)
         else:
             new = source
+        assert isinstance(carry, Local)
         self.sets.append(k.Set(carry, new, register.span))
 
 
@@ -159,62 +182,15 @@ def lower(plan: Plan) -> k.Program:
     ]
     state_buffer = {b.entry: b for b in buffers if b.role == "state"}
     output_buffer = {b.entry: b for b in buffers if b.role == "output"}
-    workspaces: dict[Node, k.Buffer] = {}
-
-    passes: list[k.Pass] = []
-    for sweep in sweeps(plan):
-        tiles = Tiles(plan.analysis, names, ports, timed=True)
-        before: list[k.Statement] = []
-        for node in sweep.imports:
-            ws = workspaces[node]
-            tiles.values[node] = ar.load(ws.name, ws.axes, ws.kind)
-        for h in sweep.histories:
-            r = graph.register[h.register]
-            ws, st = workspaces[r.source], state_buffer[r.name]
-            whole = ar.append(ar.load(ws.name, ws.axes, ws.kind), ar.load(st.name, st.axes, st.kind), h.axis)
-            local = ar.local(names.fresh(r.name), whole.axes, whole.kind)
-            before.append(k.Let(local, whole, r.span))
-            tiles.values[h] = local
-        carries: list[k.Carry] = []
-        for component, _ in sweep.components:
-            for name in component.registers:
-                if graph.register[name].depth.unbounded and not component.recurrent:
-                    continue
-                st = state_buffer[name]
-                carry = ar.local(names.fresh(name), st.axes, st.kind)
-                tiles.carries[name] = carry
-                carries.append(k.Carry(carry, ar.load(st.name, st.axes, st.kind)))
-        for component, choice in sweep.components:
-            if component.recurrent:
-                LOWERINGS[choice.form](tiles, component, choice.chunk)
-            else:
-                for name in component.registers:
-                    if name in tiles.carries:
-                        tiles.advance(graph.register[name])
-        body = tiles.statements
-        buffers.extend(tiles.scratch)
-        for node in sweep.exports:
-            value = tiles.tile(node)
-            axes = (n.BATCH, n.TIME, *node.axes)
-            ws = k.Buffer(names.fresh(ar.labels.get(node, "carried")), axes, value.kind, "workspace")
-            workspaces[node] = ws
-            buffers.append(ws)
-            body.append(k.Store(ws.name, value, graph.span_of(node)))
+    order, stage = sweeps(plan)
+    drafts: list[_Draft] = []
+    for sweep in order:
+        draft = _Draft(plan, sweep, stage, drafts, names, ports, state_buffer, buffers)
+        drafts.append(draft)
+        draft.compute(LOWERINGS)
         for output in (o for o in graph.outputs if o.name in sweep.outputs):
-            body.append(k.Store(output_buffer[output.name].name, tiles.tile(output.value), output.span))
-        body.extend(tiles.sets)
-        final = [k.Store(state_buffer[r].name, c) for r, c in tiles.carries.items()]
-        for component, _ in sweep.components:
-            for name in component.registers:
-                r = graph.register[name]
-                if r.depth.unbounded and not component.recurrent:
-                    ws, st = workspaces.get(r.source), state_buffer[name]
-                    if ws is None:
-                        raise CompilerBug(f"the past of {name} was not exported")
-                    grown = ar.append(ar.load(ws.name, ws.axes, ws.kind), ar.load(st.name, st.axes, st.kind), n.LAG)
-                    final.append(k.Store(st.name, grown))
-        loop = k.For(sweep.chunk, sweep.reverse, tuple(carries), tuple(body), recompute=bool(carries) and sweep.chunk > 0)
-        passes.append(k.Pass(_title(sweep), tuple(before), loop, tuple(final)))
+            draft.store(output_buffer[output.name].name, output.value, output.span)
+    passes = [d.finish() for d in drafts]
     program = k.Program(
         graph.name, graph, ar, tuple(buffers), (), tuple(passes),
         tuple((r.name, Tiles(plan.analysis, Names(()), ports, timed=False).tile(r.init)) for r in graph.registers),
@@ -224,28 +200,115 @@ def lower(plan: Plan) -> k.Program:
     return finish(program, names)
 
 
+class _Draft:
+    """A pass while it is made. Later passes may still ask it to export a value."""
+
+    def __init__(self, plan: Plan, sweep: Sweep, stage: Callable[[Node], int], earlier: list[_Draft], names: Names,
+                 ports: dict[str, str], states: dict[str, k.Buffer], buffers: list[k.Buffer]) -> None:
+        self.graph, self.arena = plan.analysis.graph, plan.analysis.graph.arena
+        self.sweep, self.stage, self.names, self.states, self.buffers = sweep, stage, names, states, buffers
+        self.earlier = list(earlier)
+        self.tiles = Tiles(plan.analysis, names, ports, True, self.bring)
+        self.before: list[k.Statement] = []
+        self.stores: list[k.Statement] = []
+        self.exported: dict[Node, Node] = {}
+        self.carries: list[k.Carry] = []
+        for component, _ in sweep.components:
+            for name in component.registers:
+                if self._grows_aside(component, name):
+                    continue
+                st = states[name]
+                entry = self.arena.load(st.name, st.axes, st.kind)
+                init = carry_from(self.arena, self.graph.register[name], entry, component.recurrent)
+                carry = self.arena.local(names.fresh(name), init.axes, init.kind)
+                self.tiles.carries[name] = carry
+                self.carries.append(k.Carry(carry, init))
+
+    def _grows_aside(self, component: Component, name: str) -> bool:
+        """Whether a register is a whole past outside a cycle: its entry is the entry before and the sequence."""
+        return self.graph.register[name].depth.unbounded and not component.recurrent
+
+    def compute(self, lowerings: dict[str, Lowering]) -> None:
+        for component, choice in self.sweep.components:
+            if component.recurrent:
+                lowerings[choice.form](self.tiles, component, choice.chunk)
+                continue
+            for name in component.registers:
+                if name in self.tiles.carries:
+                    self.tiles.advance(self.graph.register[name])
+
+    def bring(self, node: Node) -> Node | None:
+        """`node` from an earlier pass, if it belongs to one."""
+        if isinstance(node, n.History) and unbounded(self.graph, node) and node.register not in self.tiles.carries:
+            register = self.graph.register[node.register]
+            source = self._whole(register.source)
+            st = self.states[register.name]
+            whole = self.arena.append(source, self.arena.load(st.name, st.axes, st.kind), node.axis)
+            local = self.arena.local(self.names.fresh(f"{node.register}_whole"), whole.axes, whole.kind)
+            self.before.append(k.Let(local, whole, register.span))
+            return local
+        at = self.stage(node)
+        return self.earlier[at].export(node) if FREE < at < self.sweep.index else None
+
+    def _whole(self, source: Node) -> Node:
+        """The whole sequence of a value, which is not this pass's own."""
+        at = self.stage(source)
+        return (self.earlier[max(at, 0)] if self.earlier else self).export(source)
+
+    def export(self, node: Node) -> Node:
+        if node not in self.exported:
+            value = self.tiles.tile(node)
+            axes = (n.BATCH, n.TIME, *node.axes)
+            ws = k.Buffer(self.names.fresh(self.arena.labels.get(node, "carried")), axes, value.kind, "workspace")
+            self.buffers.append(ws)
+            self.stores.append(k.Store(ws.name, value, self.graph.span_of(node)))
+            self.exported[node] = self.arena.load(ws.name, ws.axes, ws.kind)
+        return self.exported[node]
+
+    def store(self, buffer: str, value: Node, span: Span | None) -> None:
+        self.stores.append(k.Store(buffer, self.tiles.tile(value), span))
+
+    def finish(self) -> k.Pass:
+        final = [
+            k.Store(self.states[r].name, entry_from(self.arena, self.graph.register[r], c))
+            for r, c in self.tiles.carries.items()
+        ]
+        for component, _ in self.sweep.components:
+            for name in component.registers:
+                if self._grows_aside(component, name):
+                    st = self.states[name]
+                    whole = self.export(self.graph.register[name].source)
+                    grown = self.arena.append(whole, self.arena.load(st.name, st.axes, st.kind), n.LAG)
+                    final.append(k.Store(st.name, grown))
+        self.buffers.extend(self.tiles.scratch)
+        body = (*self.tiles.statements, *self.stores, *self.tiles.sets)
+        loop = k.For(self.sweep.chunk, self.sweep.reverse, tuple(self.carries), body,
+                     recompute=bool(self.carries) and self.sweep.chunk > 0)
+        return k.Pass(_title(self.sweep), tuple(self.before), loop, tuple(final))
+
+
 def _step(plan: Plan, names: Names, ports: dict[str, str], states: dict[str, k.Buffer],
           outputs: dict[str, k.Buffer]) -> tuple[k.Statement, ...]:
     graph = plan.analysis.graph
     tiles = Tiles(plan.analysis, names, ports, timed=False)
-    for r in graph.registers:
-        st = states[r.name]
-        tiles.carries[r.name] = graph.arena.load(st.name, st.axes, st.kind)  # type: ignore[assignment]
+    ar = graph.arena
+    for component in plan.analysis.components:
+        for r in (graph.register[name] for name in component.registers):
+            st = states[r.name]
+            entry = ar.load(st.name, st.axes, st.kind)
+            tiles.carries[r.name] = carry_from(ar, r, entry, component.recurrent)
     stores: list[k.Statement] = []
     for o in graph.outputs:
         stores.append(k.Store(outputs[o.name].name, tiles.tile(o.value), o.span))
-    for component in plan.analysis.components:
-        for name in component.registers:
-            r = graph.register[name]
-            source = tiles.tile(r.source)
-            entry = tiles.carries[name]
-            if r.depth.unbounded:
-                new: Node = graph.arena.append(source, entry, n.LAG)
-            elif n.LAG in entry.axes:
-                new = graph.arena.tail(source, entry)
-            else:
-                new = source
-            stores.append(k.Store(states[name].name, new, r.span))
+    for r in graph.registers:
+        source, carry = tiles.tile(r.source), tiles.carries[r.name]
+        if r.depth.unbounded:
+            new: Node = ar.append(source, carry, n.LAG)
+        elif n.LAG in carry.axes:
+            new = ar.tail(source, carry)
+        else:
+            new = entry_from(ar, r, source)
+        stores.append(k.Store(states[r.name].name, new, r.span))
     return tuple(stores)
 
 

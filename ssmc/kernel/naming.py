@@ -59,7 +59,9 @@ def finish(program: k.Program, names: Names) -> k.Program:
         for x in n.postorder([node]):
             if x not in constant:
                 kids = n.children(x)
-                constant[x] = all(constant[c] for c in kids) if kids else is_constant(x)
+                # a mask over the steps of a chunk depends on no input, but is as long as the chunk
+                tiled = any(a.startswith("@") for a in x.axes)
+                constant[x] = not tiled and (all(constant[c] for c in kids) if kids else is_constant(x))
         return constant[node]
 
     def hoist(root: Node) -> Node:
@@ -89,9 +91,18 @@ def finish(program: k.Program, names: Names) -> k.Program:
 
 def _worth_once(node: Node) -> bool:
     """Whether a parameter-only expression is work: views and step-independent scalars stay where they are."""
-    if isinstance(node, n.Index | n.Size | n.Pick | n.Rename):
-        return False
-    return bool(node.axes) or any(isinstance(x, n.Load) for x in n.postorder([node]))
+    return not isinstance(node, n.Index | n.Size | n.Pick | n.Rename) and not is_number(node)
+
+
+def is_number(node: Node) -> bool:
+    """Whether a value is made of constants and sizes alone: a number of the host language, never a tensor."""
+    match node:
+        case n.Const() | n.Size():
+            return True
+        case n.Map(args=args):
+            return not node.axes and all(is_number(a) for a in args)
+        case _:
+            return False
 
 
 def _map_statement(statement: k.Statement, change: object, walk: object) -> k.Statement:
@@ -164,7 +175,7 @@ def _values(statement: k.Statement) -> tuple[Node, ...]:
 
 
 def _bindable(node: Node) -> bool:
-    return not isinstance(node, n.Const | n.Size | n.Local | n.Load | n.Index)
+    return not isinstance(node, n.Local | n.Load | n.Index) and not is_number(node)
 
 
 def _inline(ar: Arena, root: Node, bound: dict[Node, Node]) -> Node:

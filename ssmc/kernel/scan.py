@@ -13,6 +13,7 @@ from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Local, Node
 from ssmc.kernel import nodes as k
 from ssmc.kernel.lower import Tiles
+from ssmc.kernel.naming import is_number
 from ssmc.recurrence.nodes import Component
 
 
@@ -22,7 +23,7 @@ def lower_scan(tiles: Tiles, component: Component, chunk: int) -> None:
         raise CompilerBug(f"scan was chosen for {component.registers}, which has no associative operator")
     elements = [tiles.tile(e) for e in monoid.element]
     lets = [
-        tiles.let(f"element_{local.name}", value, node) if not isinstance(value, n.Local | n.Load) else value
+        value if isinstance(value, n.Local | n.Load) or is_number(value) else tiles.let(local.name, value, node)
         for local, value, node in zip(monoid.later, elements, monoid.element, strict=True)
     ]
     # every slot of the tile has batch and time: the operator mixes slots that have them with slots that do not

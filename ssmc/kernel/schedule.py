@@ -2,12 +2,14 @@
 
 A pass sweeps time once, in one direction, in chunks of one length. Components are put into the earliest pass that runs
 in their direction with their chunk length and follows what they read. A value that belongs to one pass and is used in
-a later one is exported through a workspace of the whole sequence: the greatest expressions that the earlier pass can
-compute alone, so that a readout crosses, not the state. What depends on no register is computed again where needed.
+a later one crosses through a workspace of the whole sequence (lower.py asks for it when it meets one): the greatest
+expression that the earlier pass can compute alone, so that a readout crosses, not the state. What depends on no
+register is computed again where it is needed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ssmc.expr import nodes as n
@@ -21,16 +23,13 @@ FREE = -1  # the stage of a value that depends on no register
 
 @dataclass(frozen=True)
 class Sweep:
-    """One pass: its components with their choices, the outputs and exports it computes, and the histories it reads."""
+    """One pass: its components with their choices, and the outputs it computes."""
 
     index: int
     reverse: bool
     chunk: int
     components: tuple[tuple[Component, Choice], ...]
     outputs: tuple[str, ...]
-    exports: tuple[Node, ...]
-    imports: tuple[Node, ...]
-    histories: tuple[n.History, ...]
 
 
 class _Draft:
@@ -44,8 +43,8 @@ def unbounded(graph: StepGraph, node: Node) -> bool:
     return isinstance(node, n.History) and graph.register[node.register].depth.unbounded
 
 
-def sweeps(plan: Plan) -> tuple[Sweep, ...]:
-    """The passes of a plan, in order."""
+def sweeps(plan: Plan) -> tuple[tuple[Sweep, ...], Callable[[Node], int]]:
+    """The passes of a plan, in order; and the stage of any expression: the first pass that can compute it, or FREE."""
     graph = plan.analysis.graph
     drafts: list[_Draft] = []
     pass_of: dict[str, int] = {}
@@ -80,22 +79,13 @@ def sweeps(plan: Plan) -> tuple[Sweep, ...]:
     while len(drafts) <= max(last, 0):
         drafts.append(_Draft(False, None))
 
-    roots: list[list[Node]] = [[graph.register[r].source for c, _ in d.members for r in c.registers] for d in drafts]
     outputs: list[list[str]] = [[] for _ in drafts]
     for o in graph.outputs:
-        at = max(stage(o.value), 0)
-        roots[at].append(o.value)
-        outputs[at].append(o.name)
-    exports: list[dict[Node, None]] = [{} for _ in drafts]
-    imports: list[dict[Node, None]] = [{} for _ in drafts]
-    histories: list[dict[n.History, None]] = [{} for _ in drafts]
-    for at in reversed(range(len(drafts))):
-        _cross(graph, at, roots[at] + list(exports[at]), stage, cyclic, exports, imports[at], histories[at])
+        outputs[max(stage(o.value), 0)].append(o.name)
     return tuple(
-        Sweep(i, d.reverse, d.chunk if d.chunk is not None else DEFAULT_CHUNK, tuple(d.members), tuple(outputs[i]),
-              tuple(exports[i]), tuple(imports[i]), tuple(histories[i]))
+        Sweep(i, d.reverse, d.chunk if d.chunk is not None else DEFAULT_CHUNK, tuple(d.members), tuple(outputs[i]))
         for i, d in enumerate(drafts)
-    )
+    ), stage
 
 
 DEFAULT_CHUNK = 0  # a pass without a recurrence has no reason to be cut
@@ -113,27 +103,3 @@ def _join(drafts: list[_Draft], earliest: int, component: Component, choice: Cho
         drafts.append(_Draft(False, None))
     drafts.append(_Draft(component.reverse, chunk))
     return len(drafts) - 1
-
-
-def _cross(graph: StepGraph, at: int, roots: list[Node], stage: object, cyclic: set[str],
-           exports: list[dict[Node, None]], imports: dict[Node, None], histories: dict[n.History, None]) -> None:
-    """Walk down from the roots of pass `at`; where an earlier pass's value is met, export it from there."""
-    seen: set[Node] = set()
-    stack = list(reversed(roots))
-    while stack:
-        node = stack.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        s = stage(node)  # type: ignore[operator]
-        if FREE < s < at:
-            exports[s][node] = None
-            imports[node] = None
-            continue
-        if isinstance(node, n.History) and unbounded(graph, node) and node.register not in cyclic:
-            # the whole past is read: its source must be a whole sequence
-            histories[node] = None
-            source = graph.register[node.register].source
-            exports[max(stage(source), 0)][source] = None  # type: ignore[operator]
-            continue
-        stack.extend(n.children(node))

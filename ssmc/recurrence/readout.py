@@ -52,6 +52,8 @@ def taps(analysis: Analysis, component: Component, accepts: Callable[[Reading], 
     for node in n.postorder(roots):
         if node in atoms or name in reads_of(node) or any(c in depends for c in n.children(node)):
             depends.add(node)
+    # what the tap is computed from must be known when the component is lowered, in the order of the components
+    known = {r for c in analysis.components if c.index < component.index for r in c.registers}
     found: dict[Node, Tap] = {}
     seen: set[Node] = set()
     stack = [r for r in roots if r in depends]
@@ -63,7 +65,7 @@ def taps(analysis: Analysis, component: Component, accepts: Callable[[Reading], 
         form = affine(ar, node, atoms)
         if isinstance(form, Affine):
             readings = tuple(_reading(t, old) for t in form.terms)
-            if form.terms and all(accepts(r) for r in readings) and not _reads(form, name):
+            if form.terms and all(accepts(r) for r in readings) and _reads(form) <= known:
                 found[node] = Tap(node, readings, form.constant)
                 continue
         if node in atoms or name in reads_of(node):
@@ -76,8 +78,8 @@ def _reading(term: Term, old: Node) -> Reading:
     return Reading("old" if term.atom is old else "new", term.mixed, term.left, term.right)
 
 
-def _reads(form: Affine, name: str) -> bool:
-    """Whether a coefficient or the constant reads the state in some other way (another delay, a window)."""
+def _reads(form: Affine) -> set[str]:
+    """The registers that the coefficients and the constant read."""
     parts = [t.left for t in form.terms] + [t.right for t in form.terms]
     parts += [form.constant] if form.constant is not None else []
-    return any(name in reads_of(x) for x in n.postorder(parts))
+    return {r for x in n.postorder(parts) for r in reads_of(x)}
