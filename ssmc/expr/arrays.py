@@ -240,7 +240,20 @@ class Arrays:
     def solve(self, matrix: Array, rhs: Array) -> Array:
         return self.lib.linalg.solve(matrix, rhs)
 
-    def expm(self, matrix: Array) -> Array:
+    def expm(self, matrix: Array, order: int = 0) -> Array:
+        """The exponential; with an order k, phi_k: a block of the exponential of a matrix k + 1 times as large."""
+        if order == 0:
+            return self._expm(matrix)
+        size, kind = matrix.shape[-1], self.kind_of(matrix)
+        total = (order + 1) * size
+        wide = self.zeros([*matrix.shape[:-1], total - size], kind)
+        tall = self.zeros([*matrix.shape[:-2], total - size, total], kind)
+        padded = self.concatenate([self.concatenate([matrix, wide], -1), tall], -2)
+        # [[X, I, 0], [0, 0, I], [0, 0, 0]]: the last block of the first row of its exponential
+        step = self.cast(self.lib.diag(self.lib.ones(total - size), size), kind)
+        return self._expm(padded + step)[..., :size, total - size :]
+
+    def _expm(self, matrix: Array) -> Array:
         raise NotImplementedError
 
 
@@ -315,7 +328,7 @@ class NumpyArrays(Arrays):
     def unbind(self, x: Array, dim: int) -> Sequence[Array]:
         return list(self.lib.moveaxis(x, dim, 0))
 
-    def expm(self, matrix: Array) -> Array:
+    def _expm(self, matrix: Array) -> Array:
         """Scaling and squaring with the [13/13] Padé approximant, each matrix of the stack scaled by its own norm."""
         np = self.lib
         a = matrix
@@ -426,5 +439,5 @@ class TorchArrays(Arrays):
         kind: Kind = "complex" if "complex" in (self.kind_of(matrix), self.kind_of(rhs)) else "real"
         return self.lib.linalg.solve(self.cast(matrix, kind), self.cast(rhs, kind))
 
-    def expm(self, matrix: Array) -> Array:
+    def _expm(self, matrix: Array) -> Array:
         return self.lib.linalg.matrix_exp(matrix)

@@ -137,10 +137,10 @@ class Evaluator:
                 return Named(args[0].axes, self._shifted(args[0], axis, steps))
             case n.Solve(row=row, col=col):
                 return self._solved(node, args[0], args[1], row, col, sizes)
-            case n.Expm(row=row, col=col):
+            case n.Expm(row=row, col=col, order=order):
                 (arg,) = args
                 axes = (*(a for a in arg.axes if a not in (row, col)), row, col)
-                data = xp.expm(xp.cast(self.align(arg, axes), node.kind))
+                data = xp.expm(xp.cast(self.align(arg, axes), node.kind), order)
                 return self.complete(Named(axes, data), node, sizes)
             case n.Window(axis=axis, current=current):
                 earlier = leaf(node)
@@ -153,6 +153,12 @@ class Evaluator:
                 return self._prefix(node, args, sizes)
             case n.Lag() | n.Frames() | n.Tail() | n.Append():
                 return self._from_halo(node, args[0], args[1], sizes)
+            case n.Split() | n.Join():
+                return self._recut(node, args[0], sizes)
+            case n.Geometric(over=over, first=first):
+                return self._geometric(node, args[0], args[1], over, first, sizes)
+            case n.Moment():
+                return self._moment(node, args, sizes)
             case n.FftConv(over=over):
                 return self._convolved(node, args[0], args[1], over, sizes)
             case _:
@@ -269,6 +275,51 @@ class Evaluator:
         dims = tuple(axes.index(a) for a in over)
         rest = tuple(a for a in axes if a not in over)
         return self.complete(Named(rest, xp.sum(total, dims) if dims else total), node, sizes)
+
+    def _recut(self, node: n.Split | n.Join, arg: Named, sizes: Mapping[str, int]) -> Named:
+        xp, pair = self.xp, (node.outer, node.inner)
+        if isinstance(node, n.Split):
+            rest = tuple(a for a in arg.axes if a != node.axis)
+            data = self.align(arg, (*rest, node.axis))
+            count = -(-data.shape[-1] // node.size)
+            filling = xp.zeros([*data.shape[:-1], count * node.size - data.shape[-1]], node.kind)
+            whole = xp.concatenate([data, filling], len(rest))
+            return self.complete(
+                Named((*rest, *pair), xp.reshape(whole, [*data.shape[:-1], count, node.size])), node, sizes
+            )
+        rest = tuple(a for a in arg.axes if a not in pair)
+        data = self.align(arg, (*rest, *pair))
+        whole = xp.reshape(data, [*data.shape[:-2], data.shape[-2] * data.shape[-1]])
+        cut = _along(whole, len(rest), 0, size_of(node.axis, sizes))
+        return self.complete(Named((*rest, node.axis), cut), node, sizes)
+
+    def _geometric(
+        self, node: Node, coefficient: Named, base: Named, over: Axes, first: int, sizes: Mapping[str, int]
+    ) -> Named:
+        xp, length = self.xp, size_of(n.TIME, sizes)
+        axes = (*dict.fromkeys((*coefficient.axes, *base.axes)), n.TIME)
+        steps = Named((n.TIME,), xp.arange(length) + first)
+        c, b, e = (self.align(x, axes) for x in (coefficient, base, steps))
+        dims = tuple(axes.index(a) for a in over)
+        rest = tuple(a for a in axes if a not in over)
+        return self.complete(Named(rest, xp.cast(xp.reduce("sum", c * xp.power(b, e), dims), node.kind)), node, sizes)
+
+    def _moment(self, node: Node, args: Sequence[Named], sizes: Mapping[str, int]) -> Named:
+        """By the recurrence that it sums up."""
+        arg, base, factor, state = args
+        axes = tuple(a for a in dict.fromkeys(a for x in args for a in x.axes) if a != n.TIME)
+        value = self.align(state, axes)
+        for t in range(arg.data.shape[arg.axes.index(n.TIME)] if n.TIME in arg.axes else size_of(n.TIME, sizes)):
+            now = [_picked(x, t) if n.TIME in x.axes else x for x in (base, factor, arg)]
+            b, f, x = (self.align(v, axes) for v in now)
+            value = b * value + f * x
+        return self.complete(Named(axes, self.xp.cast(value, node.kind)), node, sizes)
+
+
+def _picked(x: Named, t: int) -> Named:
+    at = x.axes.index(n.TIME)
+    where = (*(slice(None) for _ in range(at)), t)
+    return Named(tuple(a for a in x.axes if a != n.TIME), x.data[where])
 
 
 def size_of(axis: str, sizes: Mapping[str, int]) -> int:

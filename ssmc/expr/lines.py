@@ -76,8 +76,8 @@ def _body(node: Node, ref: Callable[[Node], str]) -> str:
             return f"shift {ref(arg)} {axis} by {steps}"
         case n.Solve(matrix=matrix, rhs=rhs, row=row, col=col):
             return f"solve {ref(matrix)}, {ref(rhs)} row {row} col {col}"
-        case n.Expm(matrix=matrix, row=row, col=col):
-            return f"expm {ref(matrix)} row {row} col {col}"
+        case n.Expm(matrix=matrix, row=row, col=col, order=order):
+            return f"expm {ref(matrix)} row {row} col {col}{f' order {order}' if order else ''}"
         case n.Window(register=register, axis=axis, current=current):
             return f"window {register} along {axis}{f' current {ref(current)}' if current is not None else ''}"
         case n.History(register=register, axis=axis, current=current):
@@ -143,7 +143,8 @@ def _make(words: Words, arena: Arena, node: Callable[[str], Node]) -> Node:
             made = arena.solve(matrix, rhs, words.after("row"), words.after("col"))
         case "expm":
             matrix = operand()
-            made = arena.expm(matrix, words.after("row"), words.after("col"))
+            row, col = words.after("row"), words.after("col")
+            made = arena.expm(matrix, row, col, int(words.next()) if words.skip("order") else 0)
         case "window" | "history":
             register, axis = words.next(), words.after("along")
             current = operand() if words.skip("current") else None

@@ -218,8 +218,8 @@ class _Printer:
                 return call(f"shift[{axis}]", arg, extra=f", {steps}" if steps != 1 else "")
             case n.Solve(matrix=matrix, rhs=rhs, row=row, col=col):
                 return call(f"solve[{row}, {col}]", matrix, rhs)
-            case n.Expm(matrix=matrix, row=row, col=col):
-                return call(f"expm[{row}, {col}]", matrix)
+            case n.Expm(matrix=matrix, row=row, col=col, order=order):
+                return call(f"{f'phi{order}' if order else 'expm'}[{row}, {col}]", matrix)
             case n.Window(register=register, axis=axis, current=None):
                 return _Text(f"window[{axis}]({read_text(register, 1)})", CALL)
             case n.Window(axis=axis, current=current):

@@ -34,10 +34,12 @@ class Builder:
 
     def register(
         self, name: str, source: Node, axes: str = "", kind: Kind = "real", init: float | Node = 0.0,
-        reverse: bool = False, depth: Depth = Depth(1), origin: Origin = "state",
+        reverse: bool = False, depth: Depth | None = None, origin: Origin = "state",
     ) -> None:  # fmt: skip
         start = init if isinstance(init, Node) else self.ar.const(init)
-        self._registers.append(Register(name, tuple(axes.split()), kind, start, source, reverse, depth, origin))
+        self._registers.append(
+            Register(name, tuple(axes.split()), kind, start, source, reverse, depth or Depth(1), origin)
+        )
 
     def output(self, name: str, value: Node, axes: Axes | None = None) -> None:
         self._outputs.append(Output(name, value.axes if axes is None else axes, value.kind, value))

@@ -144,6 +144,12 @@ def test_expm(xp: Arrays) -> None:
     jordan = np.eye(4, k=1)
     series = sum(np.linalg.matrix_power(jordan, j) / math.factorial(j) for j in range(4))
     np.testing.assert_allclose(xp.expm(xp.asarray(jordan, "real")), series, atol=1e-15)
+    for order in (1, 2):
+        phi = sum(np.linalg.matrix_power(jordan, j) / math.factorial(j + order) for j in range(4))
+        np.testing.assert_allclose(xp.expm(xp.asarray(jordan, "real"), order), phi, atol=1e-15)
+        expected = vectors * NumpyArrays().phi(values, order)[:, None, :] @ np.linalg.inv(vectors)
+        got = xp.expm(xp.asarray(a, "complex"), order)
+        np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-10 * abs(expected).max())
 
 
 @BOTH
@@ -231,23 +237,23 @@ class Tile:
         rng = np.random.default_rng(4)
         self.xp = xp
         self.ar = Arena(["N", "W"])
-        self.a, self.b = (self.ar.load(x, ("time", "N"), "real") for x in "ab")
-        self.halo = self.ar.load("halo", ("lag", "N"), "real")
+        self.a, self.b = (self.ar.load(x, (n.TIME, "N"), "real") for x in "ab")
+        self.halo = self.ar.load("halo", (n.LAG, "N"), "real")
         self.ad, self.bd = rng.normal(size=(2, 6, 3))
         self.hd = rng.normal(size=(3, 3))
 
     def values(self, *roots: n.Node) -> list[Named]:
-        data = {"a": (("time", "N"), self.ad), "b": (("time", "N"), self.bd), "halo": (("lag", "N"), self.hd)}
+        data = {"a": ((n.TIME, "N"), self.ad), "b": ((n.TIME, "N"), self.bd), "halo": ((n.LAG, "N"), self.hd)}
 
         def leaf(x: n.Node) -> Named:
             axes, value = data[x.buffer]  # type: ignore[attr-defined]
             return Named(axes, self.xp.asarray(value, "real"))
 
-        return evaluate(list(roots), leaf, self.xp, {"N": 3, "W": 2, "time": 6})
+        return evaluate(list(roots), leaf, self.xp, {"N": 3, "W": 2, n.TIME: 6})
 
 
 @BOTH
-@pytest.mark.parametrize("axes", [("N",), ("time", "N")])
+@pytest.mark.parametrize("axes", [("N",), (n.TIME, "N")])
 def test_prefix(xp: Arrays, axes: tuple[str, ...]) -> None:
     tile = Tile(xp)
     ar = tile.ar
@@ -261,7 +267,7 @@ def test_prefix(xp: Arrays, axes: tuple[str, ...]) -> None:
         state, other = tile.ad[t] * state + tile.bd[t], 0.5 * other + tile.bd[t]
         expected.append([state, other])
     h, g = tile.values(node, still)
-    order = [h.axes.index(x) for x in ("time", "N")]
+    order = [h.axes.index(x) for x in (n.TIME, "N")]
     np.testing.assert_allclose(np.transpose(arr(h), order), np.array(expected)[:, 0])
     np.testing.assert_allclose(np.transpose(arr(g), order), np.array(expected)[:, 1])
 
@@ -277,15 +283,15 @@ def test_halos(xp: Arrays) -> None:
     append = ar.append(tile.b, tile.halo, "T")
     one = ar.append(ar.load("halo", ("N",), "real"), tile.halo, "T")
     values = tile.values(lag, newest, oldest, tail, append)
-    assert values[0].axes == ("time", "N")
+    assert values[0].axes == (n.TIME, "N")
     np.testing.assert_array_equal(values[0].data, whole[1:7])
-    assert set(values[1].axes) == {"time", "N", "W"}
-    order = [values[1].axes.index(x) for x in ("time", "W", "N")]
+    assert set(values[1].axes) == {n.TIME, "N", "W"}
+    order = [values[1].axes.index(x) for x in (n.TIME, "W", "N")]
     got = np.transpose(arr(values[1]), order)
     np.testing.assert_array_equal(got, np.stack([whole[2:8], whole[1:7]], 1))
-    got = np.transpose(arr(values[2]), [values[2].axes.index(x) for x in ("time", "W", "N")])
+    got = np.transpose(arr(values[2]), [values[2].axes.index(x) for x in (n.TIME, "W", "N")])
     np.testing.assert_array_equal(got, np.stack([whole[2:8], whole[3:9]], 1))
-    assert values[3].axes == ("lag", "N")
+    assert values[3].axes == (n.LAG, "N")
     np.testing.assert_array_equal(values[3].data, whole[-3:])
     assert set(values[4].axes) == {"T", "N"}
     got = np.transpose(arr(values[4]), [values[4].axes.index(x) for x in ("T", "N")])
@@ -299,6 +305,32 @@ def test_convolution_by_definition(xp: Arrays) -> None:
     tile = Tile(xp)
     (c,) = tile.values(tile.ar.fft_conv(tile.a, tile.b, ("N",)))
     np.testing.assert_allclose(c.data, sum(np.convolve(tile.ad[:, i], tile.bd[:, i])[:6] for i in range(3)))
+
+
+@BOTH
+def test_chunks_and_powers(xp: Arrays) -> None:
+    tile = Tile(xp)
+    ar = tile.ar
+    pieces = ar.split(tile.b, n.TIME, n.BLOCK, n.ROW, 4)
+    back = ar.join(pieces, n.TIME, n.BLOCK, n.ROW)
+    c, a = ar.load("c", ("N",), "real"), ar.load("base", ("N",), "real")
+    powers = ar.geometric(c, a, ("N",), 1)
+    moment = ar.moment(tile.b, a, c, ar.load("carry", ("N",), "real"))
+    small = {"c": np.array([1.0, -2, 0.5]), "base": np.array([0.5, -0.9, 0.0]), "carry": np.array([3.0, 1, 2])}
+
+    def leaf(x: n.Node) -> Named:
+        value = tile.bd if x.buffer == "b" else small[x.buffer]  # type: ignore[attr-defined]
+        return Named(x.axes, xp.asarray(value, "real"))
+
+    cut, joined, k, h = evaluate([pieces, back, powers, moment], leaf, xp, {"N": 3, n.TIME: 6})
+    got = np.transpose(arr(cut), [cut.axes.index(x) for x in (n.BLOCK, n.ROW, "N")])
+    np.testing.assert_array_equal(got, np.concatenate([tile.bd, np.zeros((2, 3))]).reshape(2, 4, 3))
+    np.testing.assert_array_equal(arr(joined), tile.bd if joined.axes == (n.TIME, "N") else tile.bd.T)
+    np.testing.assert_allclose(arr(k), [(small["c"] * small["base"] ** (t + 1)).sum() for t in range(6)])
+    state = small["carry"]
+    for t in range(6):
+        state = small["base"] * state + small["c"] * tile.bd[t]
+    np.testing.assert_allclose(arr(h), state)
 
 
 def test_a_deep_expression_needs_no_stack_and_shared_parts_are_computed_once() -> None:

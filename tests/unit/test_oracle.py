@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.unit.graphs import Builder
 
 from ssmc.diagnostics import CompilerBug, SpecError
 from ssmc.expr.arrays import NumpyArrays, TorchArrays
@@ -17,6 +16,7 @@ from ssmc.expr.nodes import Node
 from ssmc.step.interp import components, run
 from ssmc.step.nodes import Depth, StepGraph
 from ssmc.step.sizes import solve_sizes
+from tests.unit.graphs import Builder
 
 RNG = np.random.default_rng(0)
 
