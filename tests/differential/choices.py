@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -20,6 +21,7 @@ class Choices:
         self._rng = random.Random(seed)
         self._recorded = recorded
         self.made: list[int] = []
+        self.spans: list[tuple[int, int]] = []
 
     def below(self, count: int) -> int:
         """A number from 0 to count - 1."""
@@ -30,6 +32,13 @@ class Choices:
             value = min(self._recorded[at], count - 1) if at < len(self._recorded) else 0
         self.made.append(value)
         return value
+
+    @contextmanager
+    def span(self) -> Iterator[None]:
+        """The choices made within belong together: shrinking leaves them out as one."""
+        start = len(self.made)
+        yield
+        self.spans.append((start, len(self.made)))
 
     def between(self, low: int, high: int) -> int:
         return low + self.below(high - low + 1)
@@ -51,44 +60,72 @@ class Choices:
         return [o for o, k in zip(options, kept, strict=True) if k]
 
 
-def shrink(
-    made: Sequence[int], fails: Callable[[Sequence[int]], Sequence[int] | None], seconds: float
-) -> Sequence[int]:
-    """The smallest choices found within the time for which `fails` still gives the choices made (not None).
+class Made(Protocol):
+    """Something made of choices; `spans` are the ranges of them that belong together."""
 
-    Blocks of choices are left out, then set to zero, then made smaller, as long as anything helps.
+    @property
+    def choices(self) -> tuple[int, ...]: ...
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...]: ...
+
+
+M = TypeVar("M", bound=Made)
+
+
+def shrink(made: M, fails: Callable[[Sequence[int]], M | None], seconds: float) -> M:
+    """The smallest thing found within the time that still fails: `fails` makes it of choices, None if it does not.
+
+    Spans of choices are left out or set to zero, then any blocks, then single choices made smaller, while it helps.
     """
-    best = list(made)
+    best = made
     end = time.monotonic() + seconds
+    tried: set[tuple[int, ...]] = set()
 
-    def attempt(candidate: list[int]) -> bool:
+    def attempt(candidate: Sequence[int]) -> bool:
         nonlocal best
-        if time.monotonic() > end or candidate == best:
+        key = _stripped(candidate)
+        if time.monotonic() > end or key in tried or _size(key) >= _size(_stripped(best.choices)):
             return False
-        found = fails(candidate)
-        if found is None:
-            return False
-        found = list(found)
-        while found and found[-1] == 0:
-            found.pop()
-        if (len(found), sum(found)) >= (len(best), sum(best)):
+        tried.add(key)
+        found = fails(key)
+        if found is None or _size(_stripped(found.choices)) >= _size(_stripped(best.choices)):
             return False
         best = found
         return True
 
+    def without(start: int, stop: int) -> bool:
+        c = best.choices
+        return attempt([*c[:start], *c[stop:]]) or attempt([*c[:start], *[0] * (stop - start), *c[stop:]])
+
     improved = True
     while improved and time.monotonic() < end:
         improved = False
-        for width in (32, 16, 8, 4, 2, 1):
+        at = 0
+        while at < len(best.spans):  # the longest first
+            spans = sorted(best.spans, key=lambda s: s[0] - s[1])
+            if without(*spans[at]):
+                improved = True
+            else:
+                at += 1
+        for width in (8, 4, 2, 1):
             at = 0
-            while at < len(best):
-                block = best[at : at + width]
-                zeroed = [*best[:at], *[0] * len(block), *best[at + width :]]
-                if attempt([*best[:at], *best[at + width :]]) or (any(block) and attempt(zeroed)):
+            while at < len(best.choices):
+                if without(at, at + width):
                     improved = True
                 else:
                     at += width
-        for at in range(len(best)):
-            if at < len(best) and best[at] > 1:
-                improved |= attempt([*best[:at], best[at] // 2, *best[at + 1 :]])
+        for at in range(len(best.choices)):
+            if at < len(best.choices) and best.choices[at] > 1:
+                improved |= attempt([*best.choices[:at], best.choices[at] // 2, *best.choices[at + 1 :]])
     return best
+
+
+def _stripped(choices: Sequence[int]) -> tuple[int, ...]:
+    """Without the zeros at the end, which a replay supplies by itself."""
+    last = max((i for i, c in enumerate(choices) if c), default=-1)
+    return tuple(choices[: last + 1])
+
+
+def _size(choices: Sequence[int]) -> tuple[int, int]:
+    return len(choices), sum(choices)

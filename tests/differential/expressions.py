@@ -12,10 +12,11 @@ KINKED = ("relu", "abs")
 
 def expression(b: Builder, axes: Sequence[str], depth: int = 2) -> Value:
     """A real expression whose axes are among `axes`."""
-    if depth == 0 or b.choices.chance(25):
-        return b.leaf(axes)
-    form = b.choices.one_of(*FORMS)
-    return form(b, tuple(axes), depth - 1)
+    with b.choices.span():
+        if depth == 0 or not b.choices.chance(75):
+            return b.leaf(axes)
+        form = b.choices.one_of(*FORMS)
+        return form(b, tuple(axes), depth - 1)
 
 
 def compound(b: Builder, text: str, *parts: Value) -> Value:
@@ -195,7 +196,8 @@ def _delayed(b: Builder, axes: tuple[str, ...], depth: int) -> Value:
         case "prev init":
             p = b.port(b.subset(x.axes), role="param")
             k = b.choices.between(1, 3)
-            return Value(f"prev({x.text}, {k}, {b.choices.one_of('0.5', p.text, f'1 - tanh({p})')})", x.axes)
+            # of a state there is no second initial value: hence the product
+            return Value(f"prev(1.5 * {x}, {k}, {b.choices.one_of('0.5', p.text, f'1 - tanh({p})')})", x.axes)
         case "next":
             # only of what no state takes part in, so that no circle results
             fresh = b.port(b.subset(axes), role="input")

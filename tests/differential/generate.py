@@ -52,6 +52,7 @@ class Generated:
     ports: tuple[Port, ...]
     anticausal: bool
     choices: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
     kinds: tuple[str, ...]  # of the components, for statistics
 
     def __str__(self) -> str:
@@ -207,12 +208,18 @@ def _make(choices: Choices) -> Generated:
     b.port(b.subset(names), role="input")  # the length of the sequence comes from somewhere
     b.values.append(Value(b.ports[0].name, b.order(*b.ports[0].axes)))
     kinds = []
-    for _ in range(choices.one_of(1, 1, 2, 2, 3, 4)):
-        component = choices.one_of(*COMPONENTS)
-        component(b, choices.some_of(b.axes))
-        kinds.append(component.__name__)
+    for i in range(4):
+        # the question whether there is one more belongs to the component, so that any of them can be left out
+        with choices.span():
+            if not choices.chance(90 if i == 0 else 55):
+                break
+            component = choices.one_of(*COMPONENTS)
+            component(b, choices.some_of(b.axes))
+            kinds.append(component.__name__)
     text = b.text(outputs(b))
-    return Generated(text, b.sizes, tuple(b.ports), b.anticausal, tuple(choices.made), tuple(kinds))
+    return Generated(
+        text, b.sizes, tuple(b.ports), b.anticausal, tuple(choices.made), tuple(choices.spans), tuple(kinds)
+    )
 
 
 def sample(spec: Generated, rng: np.random.Generator, batch: int | None, length: int) -> dict[str, Any]:
