@@ -1,6 +1,6 @@
-"""Tables, random draws and the defaults of params, in float64.
+"""The tables of initial values, in float64.
 
-What the tables hold (n is the row, k the column, both from 0; matrices are those of `c' = A c + B f`):
+What they hold (n is the row, k the column, both from 0; matrices are those of `c' = A c + B f`):
 
     hippo.legs   -sqrt((2n+1)(2k+1)) below the diagonal, -(n+1) on it, 0 above;  B_n = sqrt(2n+1)
     hippo.legt   -1/2 R_n R_k, times (-1)^(n-k) above the diagonal, R_n = sqrt(2n+1);  B = R/2
@@ -18,18 +18,13 @@ What the tables hold (n is the row, k the column, both from 0; matrices are thos
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssmc.diagnostics import CompilerBug
-from ssmc.expr import nodes as n
-from ssmc.expr.arrays import NumpyArrays
-from ssmc.expr.evaluate import Evaluator, Named, evaluate, size_of
-from ssmc.expr.nodes import Kind, Node, postorder
-from ssmc.step.nodes import Port, StepGraph
+from ssmc.expr.nodes import Kind
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 MATRICES = ("hippo.legs", "hippo.legt", "hippo.lmu", "hippo.fout")
@@ -91,90 +86,3 @@ def _hippo(name: str, size: int) -> tuple[NDArray[Any], NDArray[Any]]:
             frequency = np.where(np.arange(size - 1) % 2 == 0, np.arange(size - 1) // 2, 0) if size else b
             rotation = np.pi * (np.diag(frequency, -1) - np.diag(frequency, 1)) if size else np.zeros((0, 0))
             return rotation - np.outer(b, b), b
-
-
-def is_random(port: Port) -> bool:
-    """Whether the default of a param draws at random: it then has no value of its own at a call."""
-    return port.default is not None and any(isinstance(x, n.Draw) for x in postorder([port.default]))
-
-
-def default_values(
-    graph: StepGraph,
-    sizes: Mapping[str, int],
-    given: Mapping[str, Any] | None = None,
-    generator: np.random.Generator | int | None = None,
-) -> dict[str, NDArray[Any]]:
-    """The defaults of the params that have one and are not `given`: name -> (axes…), in double precision.
-
-    Defaults may read other params, `given` or themselves defaults; one that reads a param without a value is left out.
-    Random defaults are drawn from `generator` (or a seed), param by param in the order of the declarations; without
-    one they are left out.
-    """
-    return _Defaults(graph, sizes, given or {}, generator).values()
-
-
-class _Defaults:
-    def __init__(self, graph: StepGraph, sizes: Mapping[str, int], given: Mapping[str, Any], generator: Any) -> None:
-        import numpy as np
-
-        self.graph, self.sizes, self.xp = graph, sizes, NumpyArrays()
-        self.generator = np.random.default_rng(generator) if generator is not None else None
-        self.port = {p.name: p for p in graph.params}
-        self.given = given
-        self.made: dict[str, NDArray[Any]] = {}
-
-    def values(self) -> dict[str, NDArray[Any]]:
-        for p in self.graph.params:
-            self._make(p)
-        return {
-            p.name: self.made[p.name] for p in self.graph.params if p.name in self.made and p.name not in self.given
-        }
-
-    def _make(self, port: Port) -> bool:
-        """Put the param's value into `made`; False where it has none."""
-        if port.name in self.made:
-            return True
-        if port.name in self.given:
-            self.made[port.name] = self.xp.asarray(self.given[port.name], port.kind)
-            return True
-        if port.default is None or (is_random(port) and self.generator is None):
-            return False
-        needed = [x.name for x in postorder([port.default]) if isinstance(x, n.Param)]
-        if not all(self._make(self.port[name]) for name in needed):
-            return False
-        (value,) = evaluate([port.default], self._leaf, self.xp, self.sizes)
-        placed = Evaluator([], self.xp).align(value, port.axes)
-        shape = [size_of(a, self.sizes) for a in port.axes]
-        # a copy: the caller may write to it, which a broadcast array does not allow
-        self.made[port.name] = self.xp.cast(self.xp.expand(placed, shape), port.kind).copy()
-        return True
-
-    def _leaf(self, node: Node) -> Named:
-        shape = [size_of(a, self.sizes) for a in node.axes]
-        match node:
-            case n.Param(name=name):
-                return Named(self.port[name].axes, self.made[name])
-            case n.Table(name=name):
-                return Named(node.axes, table(name, shape))
-            case n.Draw(distribution=distribution, args=args):
-                values = evaluate(list(args), self._leaf, self.xp, self.sizes)
-                place = Evaluator([], self.xp)
-                return Named(node.axes, self._draw(distribution, [place.align(v, node.axes) for v in values], shape))
-            case _:
-                raise CompilerBug(f"{node!r} in the default of a param")
-
-    def _draw(self, distribution: str, args: list[Any], shape: list[int]) -> Any:
-        import numpy as np
-
-        assert self.generator is not None
-        match distribution:
-            case "uniform":
-                low, high = args
-                return low + (high - low) * self.generator.random(shape)
-            case "loguniform":
-                low, high = (np.log(x) for x in args)
-                return np.exp(low + (high - low) * self.generator.random(shape))
-            case "normal":
-                return args[0] * self.generator.standard_normal(shape)
-            case _:
-                raise CompilerBug(f"a draw from `{distribution}`")
