@@ -20,11 +20,11 @@ from ssmc.expr.linear import Blocker
 from ssmc.expr.nodes import Axes, Kind, Node, children, postorder
 from ssmc.expr.ops import join_kinds
 from ssmc.expr.ranges import Ranges
+from ssmc.recurrence.lattice import BEYOND
 from ssmc.recurrence.nodes import Monoid
 from ssmc.recurrence.semiring import describe
 from ssmc.step.nodes import Register
 
-_BEYOND = 2**52  # where integers need an infinity
 
 
 # -- clamps --------------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ class _Clamps:
         offset = mul(x.offset, by)
         if x.low is None and x.high is None:
             return Clamp(slope, offset)
-        times = lambda b: None if b is None else mul(b, by)  # noqa: E731
+        times = lambda b: None if b is None else self.moved_bound(b, by)  # noqa: E731
         known = self.ranges(by)
         if known.nonnegative:
             return Clamp(slope, offset, times(x.low), times(x.high), x.signed)
@@ -131,8 +131,15 @@ class _Clamps:
             return Clamp(slope, offset, times(x.high), times(x.low), x.signed)
         if x.low is None or x.high is None:
             raise _Blocked(node, "a factor of unknown sign moves a bound to either side")
-        a, b = mul(x.low, by), mul(x.high, by)
+        a, b = self.moved_bound(x.low, by), self.moved_bound(x.high, by)
         return Clamp(slope, offset, arena.map("min", a, b), arena.map("max", a, b), x.signed)
+
+    def moved_bound(self, bound: Node, by: Node) -> Node:
+        """bound times by; a factor 0 makes even an infinite bound 0, for the whole map is constant then."""
+        if not any(isinstance(x, n.Const) and x.kind == "real" and math.isinf(float(x.value)) for x in postorder([bound])):  # type: ignore[arg-type]
+            return self.arena.mul(bound, by)
+        zero = self.arena.const(0)
+        return self.arena.where(self.arena.map("eq", by, zero), zero, self.arena.mul(bound, by))
 
     def bounded(self, x: Clamp, op: str, by: Node) -> Clamp:
         join = lambda b: self.arena.map(op, b, by)  # noqa: E731
@@ -162,7 +169,7 @@ class _Clamps:
 
 def infinity(arena: Arena, kind: Kind, side: str) -> Node:
     """The bound that bounds nothing."""
-    value: int | float = _BEYOND if kind == "int" else math.inf
+    value: int | float = BEYOND if kind == "int" else math.inf
     return arena.const(-value if side == "low" else value)
 
 

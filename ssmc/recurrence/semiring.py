@@ -18,6 +18,7 @@ from ssmc.expr.linear import Affine, Blocker, Term
 from ssmc.expr.nodes import Kind, Node, children, postorder
 from ssmc.expr.ops import OPS, REDUCTIONS
 from ssmc.expr.ranges import Ranges
+from ssmc.recurrence.lattice import BEYOND
 from ssmc.recurrence.nodes import Algebra
 
 # what the pairs are called; a pair of the table without a name here is not tried
@@ -31,9 +32,6 @@ NAMES: Mapping[tuple[str, str], Algebra] = {
     ("or", "and"): "boolean",
     ("and", "or"): "boolean",
 }
-
-
-_BEYOND = 2**52
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Semiring:
     def zero_node(self, arena: Arena, kind: Kind = "real") -> Node:
         """Zero. Integers have no infinity: there it is a number beyond every sum of theirs, good for one use only."""
         if kind == "int" and isinstance(self.zero, float):
-            return arena.const(-_BEYOND if self.zero < 0 else _BEYOND)
+            return arena.const(-BEYOND if self.zero < 0 else BEYOND)
         return arena.const(self.zero)
 
     def one_node(self, arena: Arena) -> Node:
