@@ -141,13 +141,18 @@ class Expressions:
                 return self._reordered(code, (*rest, n.TIME), node.axes)
             case n.Moment(arg=arg, base=base, factor=factor, carry=carry):
                 rest = tuple(a for a in node.axes if a != n.BATCH)
-                x = self._cast(arg, node, self.as_axes(arg, (n.BATCH, n.TIME, *rest)))
+                lead = (n.BATCH,) if n.BATCH in arg.axes else ()
+                x = self._cast(arg, node, self.as_axes(arg, (*lead, n.TIME, *rest)))
+                x = x if lead else f"({x}).unsqueeze(0)"
                 self.used.add("_powers")
                 codes = [self._cast(v, node, self.as_axes(v, (n.BATCH, *rest))) for v in (base, factor, carry)]
                 return self._helper("_moment", x, *codes)
             case n.FftConv(kernel=kernel, arg=arg, over=over):
                 rest = tuple(a for a in node.axes if a != n.TIME)
                 codes = [self.as_axes(x, (*rest, *over, n.TIME)) for x in (kernel, arg)]
+                # an FFT of integers would be made in single precision
+                codes = [f"({c}).to(real)" if x.kind in ("int", "bool") else c
+                         for c, x in zip(codes, (kernel, arg), strict=True)]
                 code = self._helper("_fft_conv", *codes, str(len(over)))
                 return self._reordered(code, (*rest, n.TIME), node.axes)
             case n.Table(name=name):
