@@ -32,10 +32,11 @@ class InvisibleCharacter(Problem):
 @dataclass(frozen=True)
 class LookAlike(Problem):
     character: str
+    code_point: str
     described: str
     right: str
     code = "E011"
-    title = "`{character}` is not in the language; write `{right}`"
+    title = "`{character}` ({code_point}) is not in the language; write `{right}`"
     label = "{described}"
 
 
@@ -162,7 +163,7 @@ class UnknownStatement(Problem):
     notes = ("statements begin with `axis`, `each`, `input`, `param`, `state`, `output`, or are `name = expression`",)
 
     def extra_helps(self) -> tuple[str, ...]:
-        return did_you_mean(self.word, self.known)
+        return did_you_mean(self.word.lower(), self.known)
 
 
 @dataclass(frozen=True)
@@ -298,7 +299,9 @@ class UnknownKind(Problem):
     expected: str = "`complex`, `bool`, `int`, `=`, or `reverse` for a state"
 
     def extra_helps(self) -> tuple[str, ...]:
-        return did_you_mean(self.word, self.known) or (f"separate two names with `,`: `…, {self.word}`",)
+        if self.word in ("real", "float", "double", "float32", "float64"):
+            return ("leave it out: values are real unless they say otherwise",)
+        return did_you_mean(self.word.lower(), self.known) or (f"separate two names with `,`: `…, {self.word}`",)
 
 
 @dataclass(frozen=True)

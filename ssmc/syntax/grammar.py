@@ -58,7 +58,9 @@ def make_parser(grammar: str, start: str = "statement", **options: Any) -> lark.
 def parser() -> lark.Lark:
     """The parser, from the cache where possible."""
     grammar = grammar_text()
-    key = hashlib.sha256(f"{lark.__version__} {sys.version_info} {_KeepAll.always_accept} {grammar}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(
+        f"{lark.__version__} {sys.version_info} {_KeepAll.always_accept} {grammar}".encode()
+    ).hexdigest()[:16]
     try:
         folder = _cache_folder()
         folder.mkdir(parents=True, exist_ok=True)

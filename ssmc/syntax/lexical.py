@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 from ssmc.diagnostics import Problem, Report
-from ssmc.syntax import errors, limits
+from ssmc.syntax import errors
 from ssmc.syntax.characters import LOOK_ALIKE, name_of
 from ssmc.syntax.layout import Token
 
@@ -36,28 +36,24 @@ _FOREIGN = {
 }
 
 
-def report_lexemes(tokens: list[Token], report: Report) -> set[int]:
-    """Report each wrong lexeme once; the identities of the tokens that are in one."""
-    damaged: set[int] = set()
-    reported = 0
-    previous: Token | None = None
+def report_lexemes(tokens: tuple[Token, ...], report: Report) -> bool:
+    """Report each wrong lexeme of a statement once; whether there was one."""
+    before: Token | None = None
+    damaged: Token | None = None
     for token in tokens:
-        touching = previous is not None and previous.span.end == token.span.start
+        left = before if before is not None and before.span.end == token.span.start else None
+        before = token
         if token.type in ("STRING", "FOREIGN", "OTHER"):
             # A run of the same wrong character, such as a line of dashes, is one mistake.
-            repeated = touching and previous is not None and previous.text[-1:] == token.text[:1]
-            if not repeated and reported < limits.MAX_REPORTED:
+            if left is None or left.text[-1:] != token.text[:1]:
                 report.add(_problem(token))
-                reported += 1
-            damaged.add(id(token))
-        elif touching and previous is not None and _makes_bad_number(previous, token):
-            if id(previous) not in damaged and reported < limits.MAX_REPORTED:
-                reported += 1
-                whole = previous.span.to(token.span)
-                report.add(errors.MalformedNumber(whole, _short(whole.text), _number_remedy(previous.text, token.text)))
-            damaged |= {id(previous), id(token)}
-        previous = token
-    return damaged
+            damaged = token
+        elif left is not None and _makes_bad_number(left, token):
+            if left is not damaged:
+                whole = left.span.to(token.span)
+                report.add(errors.MalformedNumber(whole, _short(whole.text), _number_remedy(left.text, token.text)))
+            damaged = token
+    return damaged is not None
 
 
 def _makes_bad_number(left: Token, right: Token) -> bool:
@@ -95,7 +91,7 @@ def _problem(token: Token) -> Problem:
             token.span, text, f"each name is assigned once: write `name = name {text[:-1]} …`"
         )
     if character in LOOK_ALIKE:
-        return errors.LookAlike(token.span, character, name_of(character), LOOK_ALIKE[character])
+        return errors.LookAlike(token.span, character, *_names(character), LOOK_ALIKE[character])
     if character in "“”″„‟＂":
         return errors.StringInSpec(token.span)
     if not character.isprintable() and character != " ":
@@ -103,13 +99,17 @@ def _problem(token: Token) -> Problem:
     folded = unicodedata.normalize("NFKC", character)
     if unicodedata.decomposition(character).startswith("<super>"):
         right = f"**{folded}" if folded.isdigit() else folded
-        return errors.LookAlike(token.span, character, name_of(character), right)
+        return errors.LookAlike(token.span, character, *_names(character), right)
     bare = unicodedata.normalize("NFD", character)[0]
     if bare != character and (bare.isascii() or "α" <= bare.lower() <= "ω"):
-        return errors.LookAlike(token.span, character, name_of(character), bare)
+        return errors.LookAlike(token.span, character, *_names(character), bare)
     if folded != character and folded.isascii() and folded.isprintable():
-        return errors.LookAlike(token.span, character, name_of(character), folded)
+        return errors.LookAlike(token.span, character, *_names(character), folded)
     return errors.UnexpectedCharacter(token.span, character, name_of(character))
+
+
+def _names(character: str) -> tuple[str, str]:
+    return f"U+{ord(character):04X}", name_of(character)
 
 
 def _short(text: str) -> str:

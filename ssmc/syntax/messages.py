@@ -26,6 +26,15 @@ _CONTROL = {
     "end": "a spec ends where the next begins",
 }
 _OPERANDS = {"NAME", "NUMBER", "DOTTED"}
+_AFTER_A_NAME = {"EQUAL", "PRIME", "LSQB", "LPAR"}
+
+
+def explain_control_flow(line: Line) -> Problem | None:
+    """The problem of a line that begins as a statement of another language does: `if x:`, `for i in y`."""
+    first, *rest = line.tokens
+    if first.type == "NAME" and first.text in _CONTROL and (not rest or rest[0].type not in _AFTER_A_NAME):
+        return errors.ControlFlow(first.span, first.text, _CONTROL[first.text])
+    return None
 
 
 def explain_unexpected(line: Line, token: Token, accepted: frozenset[str]) -> Problem:
@@ -58,7 +67,9 @@ def _hints(done: tuple[Token, ...], token: Token, accepted: frozenset[str]) -> I
         yield "the name of a spec is one word: `ssm gated_delta`"
     elif token.type in (*_OPERANDS, "LPAR") and "STAR" in accepted:
         yield "a product is written with `*`, a list with `,`"
-    elif token.type in _OPERANDS and "COMMA" in accepted:
+    elif token.type == "EQUAL" and "STAR" in accepted:
+        yield "`==` compares"
+    elif token.type in (*_OPERANDS, "LSQB") and "COMMA" in accepted:
         yield "a list is written with `,`"
 
 

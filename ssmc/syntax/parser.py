@@ -16,7 +16,7 @@ from ssmc.syntax.builder import Header, NotLegal
 from ssmc.syntax.grammar import parser, tokens_of
 from ssmc.syntax.layout import Line, Token, split_statements
 from ssmc.syntax.lexical import report_lexemes
-from ssmc.syntax.messages import explain_unexpected
+from ssmc.syntax.messages import explain_control_flow, explain_unexpected
 from ssmc.syntax.wellformed import check_statement, first_wrong_expression
 
 
@@ -28,28 +28,32 @@ def parse(source: Source) -> nodes.File:
     if len(source.text) > limits.MAX_CHARACTERS:
         raise SpecError([errors.TextTooLong(None, len(source.text))])
     report = Report()
-    tokens = tokens_of(source)
-    damaged = report_lexemes(tokens, report)
     statements: list[Header | nodes.Statement] = []
     lost = False
-    for line in split_statements(tokens, report):
-        if not line.whole or any(id(t) in damaged for t in line.tokens):
-            header = _header_of_damaged(line)
-            statements.extend(header)
-            lost = lost or not header
-            continue
-        parsed = _parse_line(line, report)
+    for line in split_statements(tokens_of(source), report):
+        parsed = _statements_of(line, report)
+        statements.extend(parsed)
+        lost = lost or not parsed
         if not parsed and len(report.diagnostics) >= limits.MAX_REPORTED:
             break
-        statements.extend(parsed)
     specs = _group(source, statements, lost, report)
     if report.has_errors:
         raise SpecError(report.diagnostics[: limits.MAX_REPORTED])
     return nodes.File(source, specs)
 
 
-def _parse_line(line: Line, report: Report) -> tuple[Header | nodes.Statement, ...]:
+def _statements_of(line: Line, report: Report) -> tuple[Header | nodes.Statement, ...]:
     """The nodes of one statement; none where it is wrong, except for the header of a spec."""
+    control = explain_control_flow(line)
+    if control is not None:
+        report.add(control)
+        return ()
+    if report_lexemes(line.tokens, report) or not line.whole:
+        return _header_of_damaged(line)
+    return _parse_line(line, report)
+
+
+def _parse_line(line: Line, report: Report) -> tuple[Header | nodes.Statement, ...]:
     interactive = parser().parse_interactive(start="statement")
     try:
         for token in line.tokens:
