@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import io
+import itertools
 import keyword
 import tokenize
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from ssmc.source import Source, Span
@@ -52,8 +54,9 @@ class PythonText:
 
     def operator(self, after: int, text: str) -> Span:
         """The first token with that text at or after a place."""
-        for token in self.tokens:
-            if token.start >= after and token.text == text:
+        first = bisect_left(self.tokens, after, key=lambda token: token.start)
+        for token in itertools.islice(self.tokens, first, None):
+            if token.text == text:
                 return Span(self.source, token.start, token.end)
         return Span(self.source, after, after)
 

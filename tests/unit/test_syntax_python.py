@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib.util
 import itertools
+import linecache
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -400,6 +402,17 @@ def test_no_source(tmp_path: Path) -> None:
     assert errors(g)[0].code == "E101"
     path.write_text("def (", encoding="utf-8")
     assert errors(g)[0].code == "E101"
+
+
+def test_a_cell_of_a_notebook() -> None:
+    """Interactive shells keep the text of what was typed in `linecache`."""
+    text = HEAD + "def f(u: Input):\n    return (u + 1)\n"
+    linecache.cache["<cell 7>"] = (len(text), None, text.splitlines(keepends=True), "<cell 7>")
+    made: dict[str, Any] = {}
+    exec(builtins.compile(text, "<cell 7>", "exec"), made)  # noqa: S102
+    spec, source = from_function(made["f"])
+    assert spec.statements == ssm("input u\noutput y = (u + 1)")
+    assert source.name == "<cell 7>"
 
 
 def test_all_mistakes_are_told_in_order(tmp_path: Path) -> None:
