@@ -163,6 +163,14 @@ def growing_axes(graph: StepGraph) -> frozenset[str]:
         found |= more
 
 
+def _used_axes(graph: StepGraph) -> set[str]:
+    """The axes that a tensor, a register or anything computed has; one that only unused lines name has no size."""
+    nodes = postorder([*graph.roots, *(a.size for a in graph.axes if a.size is not None)])
+    parts = [p.axes for p in (*graph.inputs, *graph.params)] + [r.axes for r in graph.registers]
+    parts += [(*x.axes, x.axis) if isinstance(x, n.Size) else x.axes for x in nodes]
+    return {base_axis(a) for axes in parts for a in axes}
+
+
 class _Solver:
     def __init__(self, graph: StepGraph) -> None:
         self.graph = graph
@@ -231,10 +239,10 @@ class _Solver:
                 self.found.append(problem)
 
     def require_all(self, passed: set[str]) -> None:
-        growing = growing_axes(self.graph)
+        needed = _used_axes(self.graph) - growing_axes(self.graph) - self.known.keys()
         for a in self.graph.axes:
             # an equation that waits for another axis needs no error of its own
-            if a.name not in self.known and a.name not in growing and a.size is None:
+            if a.name in needed and a.size is None:
                 params = tuple(
                     p.name
                     for p in self.graph.params

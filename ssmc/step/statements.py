@@ -159,6 +159,8 @@ class Round:
                 continue
             node = v.node
             if state is not None:
+                if name not in self.sources:
+                    continue  # never assigned, which has been reported
                 node = self.sources[name]
                 if kind != state.kind:  # a state's own value may lack axes of the layout; a converted one has them
                     node = el.arena.broadcast(el.arena.cast(node, kind), written)
@@ -182,7 +184,7 @@ class Round:
         el = self.el
         if of.axes is None:
             return None
-        el.owner, el.filling = of.name, Filling(of.role, of.name, of.axes, of.span)
+        el.owner, el.filling, el.draws = of.name, Filling(of.role, of.name, of.axes, of.span), 0
         v = el.eval(e, None)
         el.filling = None
         if v is None or not self.is_constant(e, v, what):

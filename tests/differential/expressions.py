@@ -204,7 +204,7 @@ def _delayed(b: Builder, axes: tuple[str, ...], depth: int) -> Value:
             b.anticausal = True
             return Value(f"next({fresh}, {b.choices.one_of(1, 2)}, 0.5)", fresh.axes)
         case _:
-            name = b.fresh("y")
+            name = b.fresh("z")
             b.lines.append(f"{name} = {x} + 0.5 * prev({name})")
             named = Value(name, x.axes)
             b.values.append(named)
