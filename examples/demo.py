@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import importlib.util
+import os
 import shlex
 import subprocess
 import sys
@@ -52,8 +53,8 @@ def recording() -> tuple[Path, Array, float]:
 
 
 def command(*words: str | Path) -> None:
-    """Print a command line and run it."""
-    line = [str(word) for word in words]
+    """Print a command line and run it; paths as seen from here."""
+    line = [word if isinstance(word, str) else os.path.relpath(word) for word in words]
     print(f"\n$ ssmc {shlex.join(line)}", flush=True)
     subprocess.run([sys.executable, "-m", "ssmc", *line], check=True)
 
@@ -120,7 +121,7 @@ def draw(path: Path, samples: Array, run: dict[str, Array], coefficients: Array,
     detector.plot(seconds[part], run["envelope"][part], lw=1, color="tab:blue", label="envelope")
     at = np.flatnonzero(run["beat"][part]) + part.start
     detector.plot(seconds[at], run["height"][at], "v", color="tab:red", label="beat")
-    detector.set(title="pulse.ssm: twenty seconds of it", xlabel="seconds")
+    detector.set(title="pulse.ssm: twenty seconds of it", xlabel="seconds", ylim=(-120, 180))
     steps, end = round(WINDOW * rate), part.start + int(10 * rate)
     shown = slice(end - steps, end)
     window.plot(seconds[shown], samples[shown], lw=1.5, color="0.3", label="recorded")
@@ -128,7 +129,7 @@ def draw(path: Path, samples: Array, run: dict[str, Array], coefficients: Array,
     window.plot(seconds[shown], recalled, lw=1, color="tab:red", label=f"from {ORDER} numbers")
     window.set(title="lmu.ssm: the last two seconds, recalled from the state", xlabel="seconds")
     for axes in (whole, detector, window):
-        axes.legend(loc="upper left")
+        axes.legend(loc="upper left", ncols=3)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -142,7 +143,7 @@ def main() -> None:
 
     path, samples, rate = recording()
     command("check", HERE / "pulse.ssm", HERE / "lmu.ssm")
-    command("run", HERE / "pulse.ssm", "--input", f"x={path}:hr", "-o", out / "pulse.npz")
+    command("run", HERE / "pulse.ssm", "--input", f"x={os.path.relpath(path)}:hr", "-o", out / "pulse.npz")
     with np.load(out / "pulse.npz") as archive:
         run = {name: archive[name] for name in archive.files}
     coefficients = remember(samples, rate)

@@ -150,12 +150,14 @@ def _summary(array: torch.Tensor) -> dict[str, Any]:
     numbers = array.abs() if array.is_complex() else array
     real = numbers.to(torch.float64)
     some = real.numel() > 0
+    whole = not array.is_complex() and not array.is_floating_point()
+    as_it_is = int if whole else float
     return {
         "shape": list(array.shape),
         "dtype": str(array.dtype).removeprefix("torch."),
-        "min": real.min().item() if some else None,
+        "min": as_it_is(real.min().item()) if some else None,
         "mean": real.mean().item() if some else None,
-        "max": real.max().item() if some else None,
+        "max": as_it_is(real.max().item()) if some else None,
     }
 
 
@@ -164,8 +166,8 @@ def _cell(value: Any) -> str:
         case None:
             return "-"
         case list():
-            return f"({', '.join(map(str, value))})"
+            return str(tuple(value))
         case float():
-            return f"{value:.4g}"
+            return f"{value:.5g}"
         case _:
             return str(value)
