@@ -18,7 +18,7 @@ from ssmc.expr import nodes as n
 from ssmc.expr.affine import affine
 from ssmc.expr.bounds import Interval, join
 from ssmc.expr.linear import Affine, Blocker
-from ssmc.expr.nodes import Node, postorder
+from ssmc.expr.nodes import Kind, Node, postorder
 from ssmc.expr.ranges import Ranges
 from ssmc.recurrence.elementwise import boolean, boolean_monoid, clamp, clamp_monoid
 from ssmc.recurrence.expand import expand_delays
@@ -103,7 +103,16 @@ class _Analyser:
                     f"(w, m, x) with x' = exp(m1 + w2 - m') x1 + exp(m2 - m') x2, m' = max(m1 + w2, m2)"
                 )
         return Component(
-            index, names, True, reverse, algebra, time, structure, kclass, found.affine, found.monoid,
+            index,
+            names,
+            True,
+            reverse,
+            algebra,
+            time,
+            structure,
+            kclass,
+            found.affine,
+            found.monoid,
             notes=tuple(notes),
         )
 
@@ -133,7 +142,7 @@ class _Analyser:
             blockers = tuple(dict.fromkeys(m for m in maps if isinstance(m, Blocker)))
         return self.other(registers, atoms, kinds) or blockers or self.why_not(registers, atoms)
 
-    def other(self, registers: tuple[Register, ...], atoms: list[n.Read], kinds: set[str]) -> _Found | None:
+    def other(self, registers: tuple[Register, ...], atoms: list[n.Read], kinds: set[Kind]) -> _Found | None:
         sources = [simplified(self.arena, r.source) for r in registers]
         if "complex" not in kinds:
             for ring in SEMIRINGS.values():
@@ -168,8 +177,8 @@ class _Analyser:
         structure = "block"
         if len(registers) == 1:
             mixes = any(t.mixed for t in maps[0].terms)
-            structure = "dense" if mixes else elementwise_structure(
-                registers[0], coefficients[0], ring.one, self.independent
+            structure = (
+                "dense" if mixes else elementwise_structure(registers[0], coefficients[0], ring.one, self.independent)
             )
         return _Found(ring.algebra, monoid, tuple(coefficients), structure=structure)
 
@@ -188,9 +197,7 @@ class _Analyser:
         time: TimeDependence = "invariant"
         return Component(index, (register.name,), False, register.reverse, "delay", time, structure, kclass)
 
-    def nonlinear(
-        self, index: int, registers: tuple[Register, ...], blockers: tuple[Blocker, ...]
-    ) -> Component:
+    def nonlinear(self, index: int, registers: tuple[Register, ...], blockers: tuple[Blocker, ...]) -> Component:
         names = tuple(r.name for r in registers)
         sources = [r.source for r in registers]
         jacobian = jacobian_of(self.graph, names)
@@ -202,7 +209,15 @@ class _Analyser:
             time = "data"
         kclass = nonlinear_class(self.arena, registers, structure)
         return Component(
-            index, names, True, registers[0].reverse, "nonlinear", time, structure, kclass, blockers=blockers,
+            index,
+            names,
+            True,
+            registers[0].reverse,
+            "nonlinear",
+            time,
+            structure,
+            kclass,
+            blockers=blockers,
             notes=jacobian.notes,
         )
 

@@ -25,8 +25,6 @@ from ssmc.recurrence.nodes import Monoid
 from ssmc.recurrence.semiring import describe
 from ssmc.step.nodes import Register
 
-
-
 # -- clamps --------------------------------------------------------------------------------------------------------
 
 
@@ -104,8 +102,8 @@ class _Clamps:
                 raise _Blocked(node, f"`{node.op}` of the carried state")
 
     def moved(self, x: Clamp, by: Node) -> Clamp:
-        add = lambda b: None if b is None else self.arena.add(b, by)  # noqa: E731
-        return Clamp(x.slope, self.arena.add(x.offset, by), add(x.low), add(x.high), x.signed)
+        low, high = (None if b is None else self.arena.add(b, by) for b in (x.low, x.high))
+        return Clamp(x.slope, self.arena.add(x.offset, by), low, high, x.signed)
 
     def summed(self, node: Node, x: Clamp, y: Clamp) -> Clamp:
         if any(b is not None for b in (x.low, x.high, y.low, y.high)):
@@ -123,43 +121,51 @@ class _Clamps:
         offset = mul(x.offset, by)
         if x.low is None and x.high is None:
             return Clamp(slope, offset)
-        times = lambda b: None if b is None else self.moved_bound(b, by)  # noqa: E731
+        low, high = (None if b is None else self.moved_bound(b, by) for b in (x.low, x.high))
         known = self.ranges(by)
         if known.nonnegative:
-            return Clamp(slope, offset, times(x.low), times(x.high), x.signed)
+            return Clamp(slope, offset, low, high, x.signed)
         if known.nonpositive:
-            return Clamp(slope, offset, times(x.high), times(x.low), x.signed)
-        if x.low is None or x.high is None:
+            return Clamp(slope, offset, high, low, x.signed)
+        if low is None or high is None:
             raise _Blocked(node, "a factor of unknown sign moves a bound to either side")
-        a, b = self.moved_bound(x.low, by), self.moved_bound(x.high, by)
-        return Clamp(slope, offset, arena.map("min", a, b), arena.map("max", a, b), x.signed)
+        return Clamp(slope, offset, arena.map("min", low, high), arena.map("max", low, high), x.signed)
 
     def moved_bound(self, bound: Node, by: Node) -> Node:
         """bound times by; a factor 0 makes even an infinite bound 0, for the whole map is constant then."""
-        if not any(isinstance(x, n.Const) and x.kind == "real" and math.isinf(float(x.value)) for x in postorder([bound])):  # type: ignore[arg-type]
-            return self.arena.mul(bound, by)
+        product = self.arena.mul(bound, by)
+        if not any(isinstance(x, n.Const) and x.value in (math.inf, -math.inf) for x in postorder([bound])):
+            return product
         zero = self.arena.const(0)
-        return self.arena.where(self.arena.map("eq", by, zero), zero, self.arena.mul(bound, by))
+        return self.arena.where(self.arena.map("eq", by, zero), zero, product)
 
     def bounded(self, x: Clamp, op: str, by: Node) -> Clamp:
-        join = lambda b: self.arena.map(op, b, by)  # noqa: E731
-        low = join(x.low) if x.low is not None else by if op == "max" else None
-        high = join(x.high) if x.high is not None else by if op == "min" else None
+        low, high = (None if b is None else self.arena.map(op, b, by) for b in (x.low, x.high))
+        if op == "max":
+            low = by if low is None else low
+        else:
+            high = by if high is None else high
         return Clamp(x.slope, x.offset, low, high, x.signed)
 
     def chosen(self, node: Node, args: Sequence[Node], x: Clamp | None, y: Clamp | None) -> Clamp:
-        arena, where = self.arena, self.arena.where
+        arena, one = self.arena, self.arena.const(1)
         unit = all(f is None or f.slope is None for f in (x, y))
-        forms = [f if f is not None else self.constant(v, unit) for f, v in zip((x, y), args[1:], strict=True)]
-        pick = lambda a, b: where(args[0], a, b)  # noqa: E731
-        one = arena.const(1)
-        slope = None if unit else pick(*(f.slope or one for f in forms))
-        ends: list[Node | None] = []
-        for side in ("low", "high"):
-            bounds = [getattr(f, side) for f in forms]
+        first = x if x is not None else self.constant(args[1], unit)
+        second = y if y is not None else self.constant(args[2], unit)
+
+        def bound(a: Node | None, b: Node | None, side: str) -> Node | None:
+            if a is None and b is None:
+                return None
             absent = infinity(arena, node.kind, side)
-            ends.append(None if bounds == [None, None] else pick(*(absent if b is None else b for b in bounds)))
-        return Clamp(slope, pick(*(f.offset for f in forms)), *ends, any(f.signed for f in forms))
+            return arena.where(args[0], absent if a is None else a, absent if b is None else b)
+
+        return Clamp(
+            slope=None if unit else arena.where(args[0], first.slope or one, second.slope or one),
+            offset=arena.where(args[0], first.offset, second.offset),
+            low=bound(first.low, second.low, "low"),
+            high=bound(first.high, second.high, "high"),
+            signed=first.signed or second.signed,
+        )
 
     def constant(self, value: Node, unit: bool) -> Clamp:
         """The map to `value`: by its bounds where the slope is to stay 1, else by a slope of 0."""
@@ -284,7 +290,10 @@ def boolean_monoid(arena: Arena, register: Register, values: tuple[Node, Node]) 
     element = closed(arena, slots, {"f": ("f", "t"), "t": ("f", "t")}, "bool")
     earlier = {k: arena.local(f"earlier_{k}", v.axes, v.kind) for k, v in element.items()}
     later = {k: arena.local(f"later_{k}", v.axes, v.kind) for k, v in element.items()}
-    at = lambda x: arena.where(x, later["t"], later["f"])  # noqa: E731
+
+    def at(x: Node) -> Node:
+        return arena.where(x, later["t"], later["f"])
+
     read = arena.read(register.name, register.axes, register.kind)
     return Monoid(
         element=tuple(element.values()),

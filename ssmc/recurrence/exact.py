@@ -1,7 +1,7 @@
 """Derived operators evaluated in an exact domain, element by element: symbols for proofs, rationals for tests.
 
-Only the nodes that monoids are made of: constants, indices, locals, Reads, operators, reductions, renamings. A value is a
-table from the indices along the node's axes to a scalar. Scalars that come from constants and indices stay Python
+Only the nodes that monoids are made of: constants, indices, locals, Reads, operators, reductions, renamings. A value is
+a table from the indices along the node's axes to a scalar. Scalars that come from constants and indices stay Python
 numbers and are computed with here; any other goes to the domain.
 """
 
@@ -47,8 +47,9 @@ def size_of(axis: str, sizes: Mapping[str, int]) -> int:
     return sizes[axis] if axis in sizes else sizes[base_axis(axis)]
 
 
-def _table(node: Node, args: list[Table], leaf: Callable[[Node], Table], sizes: Mapping[str, int],
-           domain: Domain) -> Table:
+def _table(
+    node: Node, args: list[Table], leaf: Callable[[Node], Table], sizes: Mapping[str, int], domain: Domain
+) -> Table:
     places = indices(node.axes, sizes)
     match node:
         case n.Const(value=value):
@@ -73,8 +74,16 @@ def _table(node: Node, args: list[Table], leaf: Callable[[Node], Table], sizes: 
             raise CompilerBug(f"{node!r} in a derived operator")
 
 
-def _reduced(op: str, inner: Axes, table: Table, over: Axes, places: list[tuple[int, ...]], axes: Axes,
-             sizes: Mapping[str, int], domain: Domain) -> Table:
+def _reduced(
+    op: str,
+    inner: Axes,
+    table: Table,
+    over: Axes,
+    places: list[tuple[int, ...]],
+    axes: Axes,
+    sizes: Mapping[str, int],
+    domain: Domain,
+) -> Table:
     fold = REDUCTIONS[op].operator
     result: Table = {}
     for place in places:
@@ -106,9 +115,10 @@ def _mapped(op: str, args: list[Scalar], domain: Domain) -> Scalar:
 
 
 class Rationals:
-    """Exact rational arithmetic. -inf and inf, the identities of max and min, are the floats."""
+    """Exact rational arithmetic. -inf and inf, the identities of max and min, stay the floats."""
 
     def apply(self, op: str, args: Sequence[Scalar]) -> Scalar:
+        args = [Fraction(a) if isinstance(a, float) and math.isfinite(a) else a for a in args]
         match op:
             case "mul":
                 # 0 * inf is asked for only where `where` discards it

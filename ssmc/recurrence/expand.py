@@ -93,9 +93,10 @@ def _rewritten(graph: StepGraph, lines: dict[str, str]) -> StepGraph:
                     new = pushed(node.register, kids[0])
                 else:
                     new = arena.rebuild(node, kids)
-            for table in (arena.spans, arena.labels):
-                if node in table:
-                    table.setdefault(new, table[node])  # type: ignore[attr-defined]
+            if node in arena.spans:
+                arena.spans.setdefault(new, arena.spans[node])
+            if node in arena.labels:
+                arena.labels.setdefault(new, arena.labels[node])
             done[node] = new
         return [done[r] for r in roots]
 

@@ -1,14 +1,14 @@
 """The class of a component (K0 … K14): what published models call it, and which forms pay.
 
-    K1  affine, the same at every step        K2  affine, varying with the step number only
-    K3  a factor an element, from the data    K4  matrix state, outer-product writes, a scalar decay a head
-    K5  the same, log-decay = row part + column part; K3 with the note "K5x" where the decay does not separate
-    K6  a matrix from the data: diagonal plus low rank (or, rarely, full)
-    K7  a closed algebra other than affine (max-plus, log-sum-exp, boolean, clamps, linear-fractional), and what is
-        scaled by a running maximum
-    K8  delay lines; an affine component enlarged by delays or momentum
-    K9  nonlinear, frozen within blocks       K10  nonlinear with an elementwise or small-block Jacobian
-    K11 nonlinear, an axis mixed              K12  a state that grows
+K1  affine, the same at every step        K2  affine, varying with the step number only
+K3  a factor an element, from the data    K4  matrix state, outer-product writes, a scalar decay a head
+K5  the same, log-decay = row part + column part; K3 with the note "K5x" where the decay does not separate
+K6  a matrix from the data: diagonal plus low rank (or, rarely, full)
+K7  a closed algebra other than affine (max-plus, log-sum-exp, boolean, clamps, linear-fractional), and what is
+    scaled by a running maximum
+K8  delay lines; an affine component enlarged by delays or momentum
+K9  nonlinear, frozen within blocks       K10  nonlinear with an elementwise or small-block Jacobian
+K11 nonlinear, an axis mixed              K12  a state that grows
 """
 
 from __future__ import annotations
@@ -39,8 +39,15 @@ class Family:
     notes: tuple[str, ...] = ()
 
 
-def affine_class(graph: StepGraph, arena: Arena, registers: tuple[Register, ...], maps: tuple[Affine, ...],
-                 structure: str, time: TimeDependence, stabilised: bool) -> Family:
+def affine_class(
+    graph: StepGraph,
+    arena: Arena,
+    registers: tuple[Register, ...],
+    maps: tuple[Affine, ...],
+    structure: str,
+    time: TimeDependence,
+    stabilised: bool,
+) -> Family:
     if len(registers) > 1:
         by_time = {"invariant": "K1", "index": "K2", "data": "K7" if stabilised else "K8"}
         return Family(structure, by_time[time])
@@ -54,10 +61,13 @@ def affine_class(graph: StepGraph, arena: Arena, registers: tuple[Register, ...]
             return Family(structure, "K8", notes)
         return Family(structure, {"invariant": "K1", "index": "K2", "data": "K6"}[time], notes)
     matrix = find_matrix_form(graph, register, form)
-    if isinstance(matrix, MatrixForm) and read_as_matrix(graph, register, matrix):
-        if time == "data" or data_on_every_axis(matrix):
-            scalar = matrix.kclass == "K4" and structure == "diagonal"
-            return Family("scalar" if scalar else structure, matrix.kclass)
+    if (
+        isinstance(matrix, MatrixForm)
+        and read_as_matrix(graph, register, matrix)
+        and (time == "data" or data_on_every_axis(matrix))
+    ):
+        scalar = matrix.kclass == "K4" and structure == "diagonal"
+        return Family("scalar" if scalar else structure, matrix.kclass)
     if stabilised:
         return Family(structure, "K7")
     if time != "data":
@@ -80,8 +90,10 @@ def _frozen(registers: tuple[Register, ...]) -> bool:
             case n.Map(op="where", args=(c, x, y)):
                 kept = any(isinstance(b, n.Read) and b.register == r.name for b in (x, y))
                 leaves = [leaf for leaf in postorder([c]) if not n.children(leaf)]
-                if kept and any(isinstance(leaf, n.Time) for leaf in leaves) and all(
-                    isinstance(leaf, (n.Time, n.Const, n.Size)) for leaf in leaves
+                if (
+                    kept
+                    and any(isinstance(leaf, n.Time) for leaf in leaves)
+                    and all(isinstance(leaf, (n.Time, n.Const, n.Size)) for leaf in leaves)
                 ):
                     return True
             case _:

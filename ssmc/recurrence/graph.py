@@ -6,7 +6,8 @@ An edge q -> r stands where the value of r at a step needs q at an earlier one (
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
 
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
@@ -38,17 +39,36 @@ def components_of(graph: StepGraph) -> list[tuple[str, ...]]:
     """The strongly connected components, each after those it reads; deterministic, names in the graph's order."""
     order = {r.name: i for i, r in enumerate(graph.registers)}
     needs = {r.name: registers_read([r.source]) for r in graph.registers}
-    if all(needs[r] <= {r} for r in needs):
-        return [(r,) for r in order]
+    members = {r: (r,) for r in order}
+    links = {r: needs[r] - {r} for r in order}
+    try:
+        return _sequence(members, links, order)
+    except CycleError:
+        pass
+    # most specs have no cycle through several registers, and this import takes longer than all the rest
     import networkx as nx
 
-    g = nx.DiGraph()
+    g = nx.DiGraph((q, r) for r in order for q in needs[r])
     g.add_nodes_from(order)
-    g.add_edges_from((q, r) for r in order for q in sorted(needs[r], key=order.__getitem__))
-    condensed = nx.condensation(g)
-    members = {c: tuple(sorted(condensed.nodes[c]["members"], key=order.__getitem__)) for c in condensed}
-    sequence = nx.lexicographical_topological_sort(condensed, key=lambda c: order[members[c][0]])
-    return [members[c] for c in sequence]
+    found = [tuple(sorted(c, key=order.__getitem__)) for c in nx.strongly_connected_components(g)]
+    head = {r: c[0] for c in found for r in c}
+    members = {c[0]: c for c in found}
+    links = {c[0]: {head[q] for r in c for q in needs[r]} - {c[0]} for c in found}
+    return _sequence(members, links, order)
+
+
+def _sequence(
+    members: Mapping[str, tuple[str, ...]], links: Mapping[str, set[str]], order: Mapping[str, int]
+) -> list[tuple[str, ...]]:
+    """The members, each after those that `links` names; raises CycleError."""
+    sorter = TopologicalSorter(links)
+    sorter.prepare()
+    result = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready(), key=order.__getitem__)
+        result += [members[r] for r in ready]
+        sorter.done(*ready)
+    return result
 
 
 def is_recurrent(graph: StepGraph, registers: tuple[str, ...]) -> bool:

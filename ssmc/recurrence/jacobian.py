@@ -1,8 +1,8 @@
 """The sparsity of a nonlinear component's Jacobian, from which axes of the state an update mixes.
 
-    elementwise   one register, each new element depends on its own old one: Newton is a diagonal scan
-    block         several registers, element by element: a small matrix an element
-    dense         an axis is mixed: a matrix over the axes `mixed`, for each position along the others
+elementwise   one register, each new element depends on its own old one: Newton is a diagonal scan
+block         several registers, element by element: a small matrix an element
+dense         an axis is mixed: a matrix over the axes `mixed`, for each position along the others
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ def jacobian_of(graph: StepGraph, names: tuple[str, ...]) -> Jacobian:
     return Jacobian("elementwise" if len(names) == 1 else "block", (), tuple(pairs))
 
 
-def _mixing(node: Node, found: dict[Node, dict[str, _Mixed]], graph: StepGraph,
-            own: frozenset[str]) -> dict[str, _Mixed]:
+def _mixing(
+    node: Node, found: dict[Node, dict[str, _Mixed]], graph: StepGraph, own: frozenset[str]
+) -> dict[str, _Mixed]:
     """For each register of `own` that a node depends on, the axes of the register that are not carried elementwise."""
     joined: dict[str, _Mixed] = {}
     for child in children(node):

@@ -1,8 +1,8 @@
 """Normal forms of expressions in min, max, sums and products with factors of known sign: equal forms, equal functions.
 
-A form is a minimum over groups of a maximum over polynomials, distributed out and freed of redundant groups; such a form
-of a distributive lattice is unique, so two expressions are equal as soon as their forms are. Addition distributes over
-both, a factor of known sign too (a negative one exchanges them). `or` and `and` are max and min.
+A form is a minimum over groups of a maximum over polynomials, distributed out and freed of redundant groups; such a
+form of a distributive lattice is unique, so two expressions are equal as soon as their forms are. Addition distributes
+over both, a factor of known sign too (a negative one exchanges them). `or` and `and` are max and min.
 """
 
 from __future__ import annotations

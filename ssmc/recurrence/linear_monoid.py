@@ -61,9 +61,7 @@ def _full(arena: Arena, x: Node, axes: Axes) -> Node:
 class LinearMonoid:
     """Builds the monoid of one component. `factors[i, j]` is the matrix from register j to register i."""
 
-    def __init__(
-        self, arena: Arena, ring: Semiring, registers: Sequence[Register], maps: Sequence[Affine]
-    ) -> None:
+    def __init__(self, arena: Arena, ring: Semiring, registers: Sequence[Register], maps: Sequence[Affine]) -> None:
         self.arena, self.ring, self.registers = arena, ring, tuple(registers)
         self.carried = carried_axes(registers, maps)
         self.matrix = {r.name: tuple(a for a in r.axes if a not in self.carried) for r in self.registers}
@@ -145,8 +143,9 @@ class LinearMonoid:
 
     # -- operations ----------------------------------------------------------------------------------------------
 
-    def product(self, later: Mapping[tuple[int, ...], Node], earlier: Mapping[tuple[int, ...], Node],
-                i: int, j: int) -> Node:
+    def product(
+        self, later: Mapping[tuple[int, ...], Node], earlier: Mapping[tuple[int, ...], Node], i: int, j: int
+    ) -> Node:
         arena, ring = self.arena, self.ring
         total: Node | None = None
         for k in range(self.count):
@@ -157,7 +156,9 @@ class LinearMonoid:
         assert total is not None
         return total
 
-    def moved(self, later: Mapping[tuple[int, ...], Node], vector: Callable[[int], Node], i: int, constant: bool) -> Node:
+    def moved(
+        self, later: Mapping[tuple[int, ...], Node], vector: Callable[[int], Node], i: int, constant: bool
+    ) -> Node:
         """A[i] applied to the vectors, plus b[i]."""
         arena, ring = self.arena, self.ring
         total: Node | None = None

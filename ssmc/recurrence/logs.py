@@ -18,7 +18,7 @@ def log_of(arena: Arena, node: Node, ranges: Ranges) -> Node | None:
     """An expression of log(node), or None where none is safe.
 
     exp(g) -> g        sigmoid(x) -> logsigmoid(x)       1 - sigmoid(x) -> logsigmoid(-x)
-    x*y, x/y, x**p, sqrt(x), prod -> sums                x + y -> logaddexp        where(c, x, 0) -> where(c, log x, -1e5)
+    x*y, x/y, x**p, sqrt(x), prod -> sums       x + y -> logaddexp      where(c, x, 0) -> where(c, log x, LOG_ZERO)
     A value whose interval is above zero has `log` itself. One known only as non-negative, or not at all, has none.
     """
     done: dict[Node, Node | None] = {}
@@ -56,8 +56,8 @@ def log_of(arena: Arena, node: Node, ranges: Ranges) -> Node | None:
             case n.Map(op="max" | "min" as op, args=(a, b)):
                 found = both(op, a, b)
             case n.Map(op="where", args=(c, a, b)):
-                u, v = get(a), get(b)
-                found = None if u is None or v is None else arena.where(c, u, v)
+                u, w = get(a), get(b)
+                found = None if u is None or w is None else arena.where(c, u, w)
             case n.Map(op="pow", args=(a, p)):
                 u = get(a)
                 found = None if u is None or _may_vanish(a) else arena.mul(p, u)

@@ -248,9 +248,7 @@ class _Reader:
     def choice(self, node: Node, args: tuple[Node, ...]) -> _Quotient:
         """The entries of the two matrices, chosen one by one; they go on as symbols."""
         first, second = (self.matrix(node, self.of(x)) for x in args[1:])
-        a, b, c, d = (
-            self.symbol(self.arena.where(args[0], x, y)).top for x, y in zip(first, second, strict=True)
-        )
+        a, b, c, d = (self.symbol(self.arena.where(args[0], x, y)).top for x, y in zip(first, second, strict=True))
         state = self.symbol(self.atom).top
         return _Quotient(a * state + b, (c * state + d,)).reduced()
 
@@ -282,7 +280,7 @@ class _Reader:
 
 
 def moebius(arena: Arena, register: Register, root: Node) -> Matrix | Blocker:
-    """`root`, the source of `register`, as the matrix (a, b, c, d) of a linear-fractional map of its Read; or why not."""
+    """`root`, the source of `register`, as the matrix (a, b, c, d) of a linear-fractional map; or why it is none."""
     atom = arena.read(register.name, register.axes, register.kind)
     found = _Reader(arena, atom, open_constants=False).run(root)
     if isinstance(found, Blocker):
@@ -320,7 +318,10 @@ def moebius_monoid(arena: Arena, register: Register, matrix: Matrix) -> Monoid:
 
 def matrix_product(arena: Arena, x: Mapping[str, Node], y: Mapping[str, Node]) -> dict[str, Node]:
     """[[a, b], [c, d]] of x times that of y."""
-    entry = lambda p, q, r, s: arena.add(arena.mul(x[p], y[q]), arena.mul(x[r], y[s]))  # noqa: E731
+
+    def entry(p: str, q: str, r: str, s: str) -> Node:
+        return arena.add(arena.mul(x[p], y[q]), arena.mul(x[r], y[s]))
+
     return {
         "a": entry("a", "a", "b", "c"),
         "b": entry("a", "b", "b", "d"),

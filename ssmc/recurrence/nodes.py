@@ -15,8 +15,18 @@ from ssmc.expr.nodes import Local, Node
 from ssmc.step.nodes import StepGraph
 
 Algebra = Literal[
-    "affine", "maxplus", "minplus", "maxtimes", "mintimes", "logsumexp", "boolean", "clamp", "moebius", "stabilised",
-    "nonlinear", "delay",
+    "affine",
+    "maxplus",
+    "minplus",
+    "maxtimes",
+    "mintimes",
+    "logsumexp",
+    "boolean",
+    "clamp",
+    "moebius",
+    "stabilised",
+    "nonlinear",
+    "delay",
 ]
 TimeDependence = Literal["invariant", "index", "data"]
 

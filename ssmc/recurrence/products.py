@@ -35,7 +35,10 @@ def _terms(arena: Arena, node: Node, whole: Whole) -> tuple[Product, ...] | None
     """None: too many terms."""
     if whole(node):
         return (Product((node,)),)
-    rest = lambda x: _terms(arena, x, whole)  # noqa: E731
+
+    def rest(x: Node) -> tuple[Product, ...] | None:
+        return _terms(arena, x, whole)
+
     match node:
         case n.Map(op="add", args=(x, y)):
             return _added(rest(x), rest(y))

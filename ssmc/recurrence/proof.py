@@ -3,8 +3,8 @@
     (f g) h = f (g h)        1 f = f = f 1        apply(f g, s) = apply(g, apply(f, s))
 
 Each is proved for symbols, not tested on numbers: the operator is evaluated on symbols in the exact domain of its
-algebra, in which equal functions have equal forms. Positions along axes that nothing mixes do not meet, so one stands for
-all; an axis that is mixed is given two positions, and the sums over it are the same for any number.
+algebra, in which equal functions have equal forms. Positions along axes that nothing mixes do not meet, so one stands
+for all; an axis that is mixed is given two positions, and the sums over it are the same for any number.
 """
 
 from __future__ import annotations
@@ -92,7 +92,10 @@ class _Setting:
 
         names = [k for k, _ in self.monoid.applied]
         values = evaluate_exact([v for _, v in self.monoid.applied], leaf, self.sizes, domain)
-        return {name: self.spread(name, v, node) for name, v, (_, node) in zip(names, values, self.monoid.applied)}
+        return {
+            name: self.spread(name, v, node)
+            for name, v, (_, node) in zip(names, values, self.monoid.applied, strict=True)
+        }
 
     def spread(self, register: str, table: Table, node: Node) -> Table:
         """A table over all the axes of the register, in its order."""
@@ -136,11 +139,15 @@ class _Setting:
 
     # -- the statements ------------------------------------------------------------------------------------------
 
-    def proofs(self, cases: Iterable[tuple[_Maps, Domain]], method: str,
-               equal: Callable[[Scalar, Scalar], bool]) -> tuple[Proof, ...]:
+    def proofs(
+        self, cases: Iterable[tuple[_Maps, Domain]], method: str, equal: Callable[[Scalar, Scalar], bool]
+    ) -> tuple[Proof, ...]:
         """The statements, each over all `cases`."""
         holds = dict.fromkeys(STATEMENTS, True)
-        same = lambda x, y: all(equal(t[i], u[i]) for t, u in zip(x, y, strict=True) for i in t)  # noqa: E731
+
+        def same(x: Sequence[Table], y: Sequence[Table]) -> bool:
+            return all(equal(t[i], u[i]) for t, u in zip(x, y, strict=True) for i in t)
+
         unit = self.neutral()
         for m, domain in cases:
             fg, gh = self.combine(m.f, m.g, domain), self.combine(m.g, m.h, domain)
@@ -219,7 +226,11 @@ class _Setting:
         plain = _Setting.__new__(_Setting)
         plain.__dict__.update(self.__dict__)
         plain.monoid = Monoid(
-            self.monoid.element, self.monoid.earlier, self.monoid.later, products, self.monoid.identity,
+            self.monoid.element,
+            self.monoid.earlier,
+            self.monoid.later,
+            products,
+            self.monoid.identity,
             self.monoid.applied,
         )
         maps, domain = self.maps(generators.__getitem__), _Polynomials()

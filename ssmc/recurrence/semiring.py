@@ -188,15 +188,19 @@ class _Extraction:
             return self.plus(self.of(args[0]), self.of(args[1]))
         if op == "where" and not stateful[0]:
             return self.chosen(node, args[0], self.of(args[1]), self.of(args[2]))
-        if op in ("cast_real", "cast_int") and "bool" != args[0].kind:
+        if op in ("cast_real", "cast_int") and args[0].kind != "bool":
             return self.of(args[0])
         inverse = _INVERSES.get(op)
         if inverse is not None and inverse[0] == ring.times and not stateful[1]:
             return self.scaled(node, self.of(args[0]), inverse[1](arena, args[1]))
         if op == ring.times:
             if all(stateful):
-                raise _Blocked(node, "a product of the carried state with itself" if op == "mul" else
-                               f"`{op}` of two expressions of the carried state")
+                raise _Blocked(
+                    node,
+                    "a product of the carried state with itself"
+                    if op == "mul"
+                    else f"`{op}` of two expressions of the carried state",
+                )
             factor = args[1] if stateful[0] else args[0]
             return self.scaled(node, self.of(args[0] if stateful[0] else args[1]), factor)
         raise _Blocked(node, f"`{op}` of the carried state")
@@ -210,7 +214,10 @@ class _Extraction:
     def scaled(self, node: Node, x: _Linear, factor: Node) -> _Linear:
         if self.ring.nonnegative and not self.ranges(factor).nonnegative:
             raise _Blocked(node, f"a factor that may be negative does not distribute over `{self.ring.plus}`")
-        mul = lambda c: self.ring.mul(self.arena, c, factor)  # noqa: E731
+
+        def mul(c: Node) -> Node:
+            return self.ring.mul(self.arena, c, factor)
+
         constant = None if x.constant is None else mul(x.constant)
         return _Linear({k: mul(c) for k, c in x.terms.items()}, constant)
 
@@ -219,7 +226,10 @@ class _Extraction:
         keys = [*x.terms, *(k for k in y.terms if k not in x.terms)]
         if not self.total and any(k not in x.terms or k not in y.terms for k in keys):
             raise _Blocked(node, f"no factor makes a term vanish under `{self.ring.plus}`")
-        where = lambda a, b: self.arena.where(c, zero if a is None else a, zero if b is None else b)  # noqa: E731
+
+        def where(a: Node | None, b: Node | None) -> Node:
+            return self.arena.where(c, zero if a is None else a, zero if b is None else b)
+
         terms = {k: where(x.terms.get(k), y.terms.get(k)) for k in keys}
         if x.constant is None and y.constant is None:
             return _Linear(terms)
@@ -276,7 +286,10 @@ class _Extraction:
     def picked(self, x: _Linear, axis: str, index: int) -> _Linear:
         arena = self.arena
         at: Node = arena.const(index) if index >= 0 else arena.add(arena.size(axis), arena.const(index))
-        pick = lambda v: arena.pick(v, axis, index) if axis in v.axes else v  # noqa: E731
+
+        def pick(v: Node) -> Node:
+            return arena.pick(v, axis, index) if axis in v.axes else v
+
         found = []
         for key, factor in x.terms.items():
             if self.carried(key, axis):
@@ -291,8 +304,7 @@ class _Extraction:
         """Positions that nothing moves into hold the number 0, which is not the ring's zero: they join the constant."""
         arena = self.arena
         source = arena.sub(arena.index(axis), arena.const(steps))
-        inside = arena.map("and", arena.map("ge", source, arena.const(0)),
-                           arena.map("lt", source, arena.size(axis)))
+        inside = arena.map("and", arena.map("ge", source, arena.const(0)), arena.map("lt", source, arena.size(axis)))
         found = []
         for key, factor in x.terms.items():
             if self.carried(key, axis):
@@ -336,10 +348,10 @@ def describe(node: Node) -> str:
 def simplified(arena: Arena, root: Node) -> Node:
     """The expression in the operators that the pairs and the other algebras are made of.
 
-        relu(x)               = max(x, 0)
-        log(exp(x) + exp(y))  = logaddexp(x, y)         log(sum[N](exp(x))) = logsumexp[N](x)
-        softplus(x)           = logaddexp(x, 0)         log1p(exp(x))       = logaddexp(x, 0)
-        x - min(x, y), …      are left as they are
+    relu(x)               = max(x, 0)
+    log(exp(x) + exp(y))  = logaddexp(x, y)         log(sum[N](exp(x))) = logsumexp[N](x)
+    softplus(x)           = logaddexp(x, 0)         log1p(exp(x))       = logaddexp(x, 0)
+    x - min(x, y), …      are left as they are
     """
     done: dict[Node, Node] = {}
     for node in postorder([root]):
@@ -354,7 +366,6 @@ def simplified(arena: Arena, root: Node) -> Node:
 
 
 def _rewritten(arena: Arena, op: str, args: list[Node]) -> Node | None:
-    exponent = lambda x: x.args[0] if isinstance(x, n.Map) and x.op == "exp" else None  # noqa: E731
     match op, args:
         case "relu", [x]:
             return arena.map("max", x, arena.const(0))
@@ -363,7 +374,7 @@ def _rewritten(arena: Arena, op: str, args: list[Node]) -> Node | None:
         case "log1p", [n.Map(op="exp", args=(x,))] if x.kind != "complex":
             return arena.map("logaddexp", x, arena.const(0.0))
         case "log", [n.Map(op="add", args=(x, y))]:
-            a, b = exponent(x), exponent(y)
+            a, b = _exponent(x), _exponent(y)
             if a is not None and b is not None and "complex" not in (a.kind, b.kind):
                 return arena.map("logaddexp", a, b)
         case "log", [n.Reduce(op="sum", arg=n.Map(op="exp", args=(x,)), over=over)] if x.kind != "complex":
@@ -371,3 +382,7 @@ def _rewritten(arena: Arena, op: str, args: list[Node]) -> Node | None:
         case _:
             pass
     return None
+
+
+def _exponent(x: Node) -> Node | None:
+    return x.args[0] if isinstance(x, n.Map) and x.op == "exp" else None

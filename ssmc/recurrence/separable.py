@@ -26,7 +26,6 @@ from ssmc.recurrence.products import Product, Whole, sum_of_products
 from ssmc.recurrence.structure import LowRank, diagonal_of, factors_of, low_rank
 from ssmc.step.nodes import Register, StepGraph
 
-
 INSEPARABLE = "the decay does not separate into a factor of the rows and one of the columns"
 
 
@@ -225,17 +224,25 @@ class _Search:
             for values in sides.values():
                 yield self.arena.exp(self.arena.total(values))
 
-    def form(self, rows: Axes, cols: Axes, elementwise: Axes, parts: tuple[list[Node], ...],
-             writes: tuple[Write, ...]) -> MatrixForm:
+    def form(
+        self, rows: Axes, cols: Axes, elementwise: Axes, parts: tuple[list[Node], ...], writes: tuple[Write, ...]
+    ) -> MatrixForm:
         resets = [reset_of(self.arena, f) for f in parts[0] if is_mask(f)]
         plain = [f for f in parts[0] if not is_mask(f)]
         reset: Node | None = None
         for r in resets:
             reset = r if reset is None else self.arena.map("or", reset, r)
         return MatrixForm(
-            self.register.name, rows, cols, elementwise,
-            self.joined(parts[0]), self.joined(parts[1]), self.joined(parts[2]), writes,
-            reset=reset, plain=self.joined(plain),
+            self.register.name,
+            rows,
+            cols,
+            elementwise,
+            self.joined(parts[0]),
+            self.joined(parts[1]),
+            self.joined(parts[2]),
+            writes,
+            reset=reset,
+            plain=self.joined(plain),
         )
 
     def joined(self, factors: list[Node]) -> Decay | None:
@@ -313,7 +320,9 @@ def _writes(arena: Arena, products: tuple[Product, ...], rows: Axes, cols: Axes)
     r, c = set(rows), set(cols)
     found: list[Write] = []
     for p in products:
-        k, v, neither = [], [], []
+        k: list[Node] = []
+        v: list[Node] = []
+        neither: list[Node] = []
         for f in p.factors:
             axes = set(f.axes)
             if axes & r and axes & c:
@@ -347,6 +356,14 @@ def data_on_every_axis(form: MatrixForm) -> bool:
 
 
 __all__ = [
-    "LOG_ZERO", "Decay", "DeltaForm", "MatrixForm", "Write", "data_on_every_axis", "delta_form", "find_matrix_form",
-    "log_of", "matrix_form",
+    "LOG_ZERO",
+    "Decay",
+    "DeltaForm",
+    "MatrixForm",
+    "Write",
+    "data_on_every_axis",
+    "delta_form",
+    "find_matrix_form",
+    "log_of",
+    "matrix_form",
 ]

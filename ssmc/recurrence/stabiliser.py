@@ -27,9 +27,9 @@ def stabiliser_of(graph: StepGraph, done: Mapping[str, Component], coefficients:
             continue
         plus, minus = _summands(node.args[0])
         for term in plus:
-            if isinstance(term, n.Read) and term.register in done and done[term.register].algebra in _MAXIMA:
-                if graph.register[term.register].source in minus:
-                    return term.register
+            name = term.register if isinstance(term, n.Read) else ""
+            if name in done and done[name].algebra in _MAXIMA and graph.register[name].source in minus:
+                return name
     return None
 
 

@@ -1,9 +1,9 @@
 """What the transition of an affine component looks like along its axes.
 
-    identity    h + b                                  scalar      one factor for all that is mixed or written together
-    diagonal    a factor an element                    low_rank    diagonal plus a few outer products
-    shift       moved along an axis                    companion   a shift plus one row (a filter's delay line)
-    dense       a matrix                               block       several coupled registers
+identity    h + b                                  scalar      one factor for all that is mixed or written together
+diagonal    a factor an element                    low_rank    diagonal plus a few outer products
+shift       moved along an axis                    companion   a shift plus one row (a filter's delay line)
+dense       a matrix                               block       several coupled registers
 """
 
 from __future__ import annotations

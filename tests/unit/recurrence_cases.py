@@ -42,8 +42,16 @@ class Spec:
         self.params.append(port)
         return self.arena.param(name, port.axes, kind)
 
-    def state(self, name: str, axes: str = "", kind: Kind = "real", init: float | bool = 0.0, reverse: bool = False,
-              depth: Depth | None = None, origin: Origin = "state") -> n.Read:
+    def state(
+        self,
+        name: str,
+        axes: str = "",
+        kind: Kind = "real",
+        init: float | bool = 0.0,
+        reverse: bool = False,
+        depth: Depth | None = None,
+        origin: Origin = "state",
+    ) -> n.Read:
         init_node = self.arena.const(init, None if kind == "bool" else "real")
         if kind == "bool":
             init_node = self.arena.const(bool(init))
@@ -53,9 +61,7 @@ class Spec:
 
     def set(self, name: str, source: Node) -> Node:
         old = self.registers[name]
-        self.registers[name] = Register(
-            name, old.axes, old.kind, old.init, source, old.reverse, old.depth, old.origin
-        )
+        self.registers[name] = Register(name, old.axes, old.kind, old.init, source, old.reverse, old.depth, old.origin)
         return source
 
     def output(self, name: str, value: Node) -> None:
@@ -64,8 +70,15 @@ class Spec:
     def graph(self) -> StepGraph:
         axes = tuple(Axis(a, None, a in self.each, None) for a in self.names)
         return StepGraph(
-            "test", Source("<test>", ""), axes, tuple(self.inputs), tuple(self.params),
-            tuple(self.registers.values()), tuple(self.outputs), (), self.arena,
+            "test",
+            Source("<test>", ""),
+            axes,
+            tuple(self.inputs),
+            tuple(self.params),
+            tuple(self.registers.values()),
+            tuple(self.outputs),
+            (),
+            self.arena,
         )
 
 
@@ -131,8 +144,9 @@ def full(value: Named, axes: tuple[str, ...], sizes: Mapping[str, int]) -> Any:
     return np.broadcast_to(data, [sizes[n.base_axis(a)] for a in axes])
 
 
-def check_component(graph: StepGraph, component: Component, steps: int = 5, sizes: Mapping[str, int] = SIZES,
-                    seed: int = 0) -> None:
+def check_component(
+    graph: StepGraph, component: Component, steps: int = 5, sizes: Mapping[str, int] = SIZES, seed: int = 0
+) -> None:
     """Folding the monoid, left to right, right to left and balanced, equals running the component step by step."""
     rng = np.random.default_rng(seed)
     monoid = component.monoid
@@ -144,13 +158,14 @@ def check_component(graph: StepGraph, component: Component, steps: int = 5, size
     params = {x.name: draw(rng, x, sizes) for x in others if isinstance(x, n.Param)}
     state = {r.name: draw(rng, graph.arena.read(r.name, r.axes, r.kind), sizes) for r in registers}
     start = dict(state)
+    before = start
     elements = []
     for t in range(1, steps + 1):
         values = {getattr(x, "name", None) or x.register: draw(rng, x, sizes) for x in others} | params
         new = evaluate(sources, leaf_of({**values, **state}, time=t), XP, sizes)
         elements.append(element(monoid, values, t, sizes))
         state = {r.name: full(v, r.axes, sizes) for r, v in zip(registers, new, strict=True)}
-        stepped = apply(monoid, elements[-1], start if t == 1 else before, sizes)
+        stepped = apply(monoid, elements[-1], before, sizes)
         compare(stepped, state, registers, sizes)
         before = state
 
@@ -165,11 +180,16 @@ def check_component(graph: StepGraph, component: Component, steps: int = 5, size
     neutral = evaluate(monoid.identity, leaf_of({}), XP, sizes)
     padded = combine(monoid, neutral, combine(monoid, elements[0], neutral, sizes), sizes)
     one = apply(monoid, elements[0], start, sizes)
-    compare(apply(monoid, padded, start, sizes), {k: full(v, graph.register[k].axes, sizes) for k, v in one.items()},
-            registers, sizes)
+    compare(
+        apply(monoid, padded, start, sizes),
+        {k: full(v, graph.register[k].axes, sizes) for k, v in one.items()},
+        registers,
+        sizes,
+    )
 
 
-def compare(found: Mapping[str, Named], expected: Values, registers: Sequence[Register],
-            sizes: Mapping[str, int]) -> None:
+def compare(
+    found: Mapping[str, Named], expected: Values, registers: Sequence[Register], sizes: Mapping[str, int]
+) -> None:
     for r in registers:
         np.testing.assert_allclose(full(found[r.name], r.axes, sizes), expected[r.name], rtol=1e-9, atol=1e-9)

@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ssmc.expr.nodes import Node
 from ssmc.recurrence.analyse import analyse
-from ssmc.recurrence.families import spec_class
 from ssmc.recurrence.nodes import Analysis, Component
 from tests.unit.recurrence_cases import Spec, check_component
 
@@ -269,7 +267,9 @@ def only(analysis: Analysis) -> Component:
     return component
 
 
-@pytest.mark.parametrize(("build", "algebra", "time", "structure", "kclass"), CASES, ids=lambda x: getattr(x, "__name__", None))
+@pytest.mark.parametrize(
+    ("build", "algebra", "time", "structure", "kclass"), CASES, ids=lambda x: getattr(x, "__name__", None)
+)
 def test_classification(build: Build, algebra: str, time: str, structure: str, kclass: str) -> None:
     c = only(analysed(build))
     assert (c.algebra, c.time, c.structure, c.kclass) == (algebra, time, structure, kclass)

@@ -79,7 +79,13 @@ def several_writes(s: Spec) -> None:
 
 def with_reset(s: Spec) -> None:
     ar = s.arena
-    c, g, k, v, h = s.input("c", "", "bool"), s.input("g", "K"), s.input("k", "K"), s.input("v", "V"), s.state("S", "K V")
+    c, g, k, v, h = (
+        s.input("c", "", "bool"),
+        s.input("g", "K"),
+        s.input("k", "K"),
+        s.input("v", "V"),
+        s.state("S", "K V"),
+    )
     decay = ar.where(c, ar.const(0), ar.exp(ar.mul(ar.const(-1), ar.mul(g, g))))
     s.set("S", ar.add(ar.mul(decay, h), ar.mul(k, v)))
 
