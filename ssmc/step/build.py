@@ -23,7 +23,7 @@ from ssmc.step.axis_sizes import axes_of
 from ssmc.step.declarations import Declarations, collect, path_to
 from ssmc.step.delays import Assumed, Site, SiteKey
 from ssmc.step.elaborate import Elaborator, unique
-from ssmc.step.nodes import Depth, Port, Register, StepGraph
+from ssmc.step.nodes import Axis, Depth, Port, Register, StepGraph
 from ssmc.step.statements import Round
 from ssmc.step.warnings import warnings_of
 from ssmc.syntax import nodes as syn
@@ -53,7 +53,7 @@ def build_with_warnings(spec: syn.Spec, source: Source) -> tuple[StepGraph, tupl
     graph = StepGraph(
         name=spec.name.text,
         source=source,
-        axes=axes,
+        axes=(*axes, *(Axis(name, arena.product(map(arena.size, of)), False) for of, name in last.el.flat.items())),
         inputs=tuple(_port(d, p.name, last) for p in d.of_role("input")),
         params=tuple(_port(d, p.name, last) for p in d.of_role("param")),
         registers=registers,

@@ -10,7 +10,9 @@ With f = A h + b, everything but h held over the step:
     diagonal + low rank    Woodbury: a division (rank 1), a 2 x 2      as dense
                            system (two of rank 1), or Solve over
                            the axis that the rank is summed over
-    dense over one axis    Solve                                       Expm of order 0 and 1
+    dense                  Solve                                       Expm of order 0 and 1
+
+Where A mixes several axes, other than in low rank, they are laid out along one new axis first.
 
 Matrices are made explicit, (I - alpha d A)^-1 and its like, and applied by products: as long as A and d are of params
 only, they are computed once for the whole sequence.
@@ -18,7 +20,7 @@ only, they are computed once for the whole sequence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ssmc.diagnostics import CompilerBug
@@ -52,19 +54,19 @@ class StepMixes(CannotDiscretise):
         self.axis = axis
 
 
-class MixesSeveralAxes(CannotDiscretise):
-    """A mixes several axes at once in a way that has no closed form over one of them."""
-
-    def __init__(self, node: Node, axes: Axes) -> None:
-        named = " and ".join(f"`{a}`" for a in axes)
-        super().__init__(node, f"the equation mixes the axes {named} together")
-        self.axes = axes
-
-
-def discretise(arena: Arena, f: Node, h: Node, method: str, step: Node, alpha: Node | None = None) -> Node:
+def discretise(
+    arena: Arena,
+    f: Node,
+    h: Node,
+    method: str,
+    step: Node,
+    alpha: Node | None = None,
+    flat_axis: Callable[[Axes], str] | None = None,
+) -> Node:
     """The new value of `h` (a leaf: the state before the step) for h' = f using `method`, one of METHODS.
 
-    `alpha` is gbt's. Raises NotAffine, StepMixes or MixesSeveralAxes; `euler` takes any f and raises nothing.
+    `alpha` is gbt's. `flat_axis` declares an axis as long as the product of the given ones: for an A that mixes
+    several. Raises NotAffine or StepMixes; `euler` takes any f and raises nothing.
     """
     if method not in METHODS or (method == "gbt") != (alpha is not None):
         raise CompilerBug(f"discretisation `{method}` with alpha {alpha!r}")
@@ -73,7 +75,7 @@ def discretise(arena: Arena, f: Node, h: Node, method: str, step: Node, alpha: N
     form = affine(arena, f, {h})
     if isinstance(form, Blocker):
         raise NotAffine(form.node, form.reason)
-    system = _System(arena, f, h, step, form)
+    system = _System(arena, h, step, form, flat_axis)
     if method == "zoh":
         return system.zoh()
     return system.gbt(alpha if alpha is not None else arena.const(_ALPHA[method]))
@@ -92,8 +94,10 @@ class _Factor:
 
 
 class _System:
-    def __init__(self, arena: Arena, f: Node, h: Node, step: Node, form: Affine) -> None:
-        self.ar, self.f, self.h, self.step = arena, f, h, step
+    def __init__(
+        self, arena: Arena, h: Node, step: Node, form: Affine, flat_axis: Callable[[Axes], str] | None
+    ) -> None:
+        self.ar, self.h, self.step, self.flat_axis = arena, h, step, flat_axis
         self.b = form.constant
         self.diagonal: Node | None = None
         self.mixing: list[Term] = []
@@ -121,7 +125,7 @@ class _System:
             x = ar.mul(step, self.diagonal)
             held = None if self.b is None else ar.mul(ar.mul(step, ar.map("phi", x, ar.const(1))), self.b)
             return self._plus(ar.mul(ar.exp(x), self.h), held)
-        axis = self._only_axis()
+        axis = self._axis()
         x = ar.mul(step, self._matrix(axis))
         new = self._apply(ar.expm(x, axis, axis + "'"), self.h, axis)
         if self.b is None:
@@ -144,7 +148,7 @@ class _System:
         factors = self._factors()
         if factors is not None:
             return self._woodbury(factors, alpha)
-        axis = self._only_axis()
+        axis = self._axis()
         column = axis + "'"
         x = ar.mul(step, self._matrix(axis))
         one = ar.eye(axis, column)
@@ -233,31 +237,57 @@ class _System:
         """Whether x has both a mixed axis and the copy of one."""
         return any(a in x.axes for a in self.mixed) and any(a + "~" in x.axes for a in self.mixed)
 
-    def _only_axis(self) -> str:
-        if len(self.mixed) != 1:
-            raise MixesSeveralAxes(self.f, self.mixed)
-        return self.mixed[0]
+    # -- dense -----------------------------------------------------------------------------------------------------
+
+    def _axis(self) -> str:
+        """The axis of the matrix: the one that A mixes, or a new one for all of them."""
+        if len(self.mixed) == 1:
+            return self.mixed[0]
+        if self.flat_axis is None:
+            raise CompilerBug(f"nothing declares an axis for {self.mixed}")
+        return self.flat_axis(self.mixed)
+
+    def _place(self, axis: str) -> Node:
+        """1 where an index of `axis` stands for the indices of the mixed axes, the last one fastest."""
+        ar = self.ar
+        at: Node = ar.index(self.mixed[0])
+        for a in self.mixed[1:]:
+            at = ar.add(ar.mul(at, ar.size(a)), ar.index(a))
+        return ar.where(ar.map("eq", ar.index(axis), at), ar.const(1.0), ar.const(0.0))
+
+    def _laid_out(self, x: Node, axis: str) -> Node:
+        """x with `axis` in place of the mixed axes."""
+        x = self._with(x, *self.mixed)
+        return x if len(self.mixed) == 1 else self.ar.contract(self._place(axis), x, self.mixed)
 
     def _matrix(self, axis: str) -> Node:
         """A over (axis, axis'), other axes elementwise."""
-        total = self.ar.total(dense_kernel(self.ar, t, (axis,)) for t in self.terms)
-        return self.ar.rename(self._with(total, axis, axis + "~"), {axis + "~": axis + "'"})
+        ar = self.ar
+        copies = {a: a + "~" for a in self.mixed}
+        total = self._with(ar.total(dense_kernel(ar, t, self.mixed) for t in self.terms), *self.mixed, *copies.values())
+        if len(self.mixed) == 1:
+            return ar.rename(total, {axis + "~": axis + "'"})
+        columns = ar.rename(self._place(axis), {axis: axis + "'", **copies})
+        return ar.contract(self._laid_out(total, axis), columns, copies.values())
 
     def _apply(self, matrix: Node, x: Node, axis: str) -> Node:
-        """matrix @ x; what of x lacks the axis stays outside, so that the product is of params wherever it can be."""
+        """matrix @ x; what of x lacks the mixed axes stays outside, so that the rest is of params where it can be."""
         ar = self.ar
         match x:
             case n.Map(op="add" | "sub" as op, args=(y, z)):
                 return ar.map(op, self._apply(matrix, y, axis), self._apply(matrix, z, axis))
             case n.Map(op="neg", args=(y,)):
                 return ar.neg(self._apply(matrix, y, axis))
-            case n.Map(op="div", args=(y, z)) if axis not in z.axes:
+            case n.Map(op="div", args=(y, z)) if not set(self.mixed) & set(z.axes):
                 return ar.div(self._apply(matrix, y, axis), z)
             case _:
                 parts = _product(x)
-                inside = self._with(ar.product(p for p in parts if axis in p.axes), axis)
-                outside = [p for p in parts if axis not in p.axes]
-                moved = ar.contract(matrix, ar.rename(inside, {axis: axis + "'"}), (axis + "'",))
+                inside = [p for p in parts if set(self.mixed) & set(p.axes)]
+                outside = [p for p in parts if not set(self.mixed) & set(p.axes)]
+                column = ar.rename(self._laid_out(ar.product(inside), axis), {axis: axis + "'"})
+                moved = ar.contract(matrix, column, (axis + "'",))
+                if len(self.mixed) > 1:
+                    moved = ar.contract(self._place(axis), moved, (axis,))
                 return ar.product([moved, *outside])
 
     # -- helpers ---------------------------------------------------------------------------------------------------

@@ -78,6 +78,7 @@ class Elaborator:
     grows: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
     equations: dict[tuple[str, str], None] = field(default_factory=dict)
+    flat: dict[Axes, str] = field(default_factory=dict)  # axes made for an equation that mixes several, by these
     lines: dict[str, Line] = field(default_factory=dict)
     line_names: dict[tuple[object, ...], str] = field(default_factory=dict)
     statement: int = -1
@@ -116,6 +117,13 @@ class Elaborator:
             taken = set(self.line_names.values())
             self.line_names[key] = unique(name, taken)
         return self.line_names[key]
+
+    def flat_axis(self, axes: Axes) -> str:
+        """An axis as long as the product of the given ones; it has no name that the spec could use for another."""
+        if axes not in self.flat:
+            self.flat[axes] = unique("_".join(axes), {*self.d.axes, *self.flat.values()})
+            self.arena.declare_axis(self.flat[axes])
+        return self.flat[axes]
 
     # -- expressions ---------------------------------------------------------------------------------------------
 
@@ -381,7 +389,7 @@ class Elaborator:
                 return None
             nodes.append(arg.node)
         self.draws += 1
-        return values.value(self.at(e.span).draw(name, tuple(nodes), self.filling.axes))
+        return values.value(self.at(e.span).draw(name, tuple(nodes), self.filling.axes, self.draws - 1))
 
     def expand(self, e: syn.Call, scope: Scope | None) -> Result:
         """A macro's body in place of its call."""

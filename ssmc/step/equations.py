@@ -59,7 +59,7 @@ def update(el: Elaborator, s: syn.Equation, state: Declared | None) -> Result:
     el.at(s.span)
     try:
         new = discretise.discretise(
-            ar, right.node, unknown, method, step.node, alpha.node if alpha is not None else None
+            ar, right.node, unknown, method, step.node, alpha.node if alpha is not None else None, el.flat_axis
         )
     except discretise.CannotDiscretise as refusal:
         at = ar.spans.get(refusal.node) or s.right.span
@@ -68,8 +68,6 @@ def update(el: Elaborator, s: syn.Equation, state: Declared | None) -> Result:
                 el.error(errors_time.StepMixed(spans.get("step", at), name, axis))
             case discretise.NotAffine():
                 el.error(errors_time.EquationNotAffine(at, name, method, refusal.reason))
-            case _:
-                el.error(errors_time.NoClosedForm(at, name, method, refusal.reason))
         return None
     new = ar.substitute([new], lambda x: read if x is unknown else None)[0]
     return Value(new, new.axes)

@@ -134,17 +134,6 @@ class EquationNotAffine(Problem):
 
 
 @dataclass(frozen=True)
-class NoClosedForm(Problem):
-    state: str
-    method: str
-    reason: str
-    code = "E518"
-    title = "`{method}` has no closed form for this equation of `{state}`"
-    label = "{reason}"
-    helps = ("`euler` takes any equation; or give `{state}` one axis in place of those mixed",)
-
-
-@dataclass(frozen=True)
 class HeldUnknown(Problem):
     """`y = -h`, then `h' = y using …`: y is held, and the equation has lost its unknown."""
 

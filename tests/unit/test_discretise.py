@@ -14,12 +14,12 @@ from ssmc.expr.arrays import NumpyArrays
 from ssmc.expr.evaluate import Named, evaluate
 from ssmc.expr.linear import Affine
 from ssmc.expr.nodes import Node, postorder
-from ssmc.step.discretise import MixesSeveralAxes, NotAffine, StepMixes, discretise
+from ssmc.step.discretise import NotAffine, StepMixes, discretise
 
 METHODS = ["euler", "bilinear", "backward_euler", "zoh", "gbt"]
 ALPHA = {"euler": 0.0, "bilinear": 0.5, "backward_euler": 1.0, "gbt": 0.3}
 D, N, R = 2, 4, 2
-SIZES = {"D": D, "N": N, "R": R}
+SIZES = {"D": D, "N": N, "R": R, "DN": D * N}
 
 
 class System:
@@ -229,14 +229,43 @@ def test_euler_takes_any_f_and_the_others_say_what_is_not_affine() -> None:
         assert caught.value.reason == "tanh of the carried state"
 
 
-def test_a_step_over_a_mixed_axis_and_two_mixed_axes_are_refused() -> None:
+def test_a_step_over_a_mixed_axis_is_refused() -> None:
     s = System()
     dense = matmul(s.ar, s.leaf("A", np.eye(N), "N N'"), s.h)
     with pytest.raises(StepMixes, match="`N`"):
         s.new(dense, "bilinear", s.B)
-    other = s.ar.contract(s.leaf("M", np.eye(D), "D D'"), s.ar.rename(s.h, {"D": "D'"}), ("D'",))
-    with pytest.raises(MixesSeveralAxes, match="`D` and `N`"):
-        s.new(s.ar.add(dense, other), "zoh", s.ar.const(1))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_matrix_equation(method: str) -> None:
+    """H' = M H + H A^T + u B^T mixes both axes of H."""
+    s = System()
+    a, m = s.rng.normal(size=(N, N)), s.rng.normal(size=(D, D))
+    both = s.ar.contract(s.leaf("M", m, "D D'"), s.ar.rename(s.h, {"D": "D'"}), ("D'",))
+    f = s.ar.add(matmul(s.ar, s.leaf("A", a, "N N'"), s.h), both)
+    f = s.ar.sub(s.ar.add(f, s.ar.mul(s.u, s.B)), s.ar.mul(s.B, s.h))
+    alpha = s.ar.const(ALPHA["gbt"]) if method == "gbt" else None
+    node = discretise(s.ar, f, s.h, method, s.ar.const(0.3), alpha, lambda axes: "".join(axes))
+    b = s.values["B"][1]
+    joint = np.kron(m, np.eye(N)) + np.kron(np.eye(D), a) - np.diag(np.tile(b, D))
+    held = np.outer(s.values["u"][1], b).reshape(-1)
+    expected = definition(joint, held, s.h_value.reshape(-1), 0.3, method)
+    np.testing.assert_allclose(s.value(node).reshape(-1), expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rank_one_over_two_axes(method: str) -> None:
+    """Every element decays by itself and is fed by the sum of all."""
+    s = System()
+    lam = s.rng.normal(size=(D, N))
+    total = s.ar.reduce("sum", s.ar.mul(s.B, s.h), ("D", "N"))
+    f = s.ar.add(s.ar.mul(s.leaf("lam", lam, "D N"), s.h), s.ar.mul(s.u, total))
+    alpha = s.ar.const(ALPHA["gbt"]) if method == "gbt" else None
+    node = discretise(s.ar, f, s.h, method, s.ar.const(0.3), alpha, lambda axes: "".join(axes))
+    u, b = np.repeat(s.values["u"][1], N), np.tile(s.values["B"][1], D)
+    expected = definition(np.diag(lam.reshape(-1)) + np.outer(u, b), 0 * u, s.h_value.reshape(-1), 0.3, method)
+    np.testing.assert_allclose(s.value(node).reshape(-1), expected, rtol=1e-11)
+    assert any(isinstance(x, n.Solve | n.Expm) for x in postorder([node])) == (method == "zoh")
 
 
 def test_what_depends_on_params_only_is_a_product_of_params() -> None:
@@ -249,3 +278,37 @@ def test_what_depends_on_params_only_is_a_product_of_params() -> None:
         for x in postorder([new]):
             if isinstance(x, n.Solve | n.Expm | n.Reduce) and h not in postorder([x]):
                 assert u not in postorder([x])
+
+
+def test_a_matrix_equation_as_text_declares_its_axis() -> None:
+    import ssmc
+    from ssmc.step.interp import run
+    from ssmc.step.printer import print_graph
+    from ssmc.step.reader import read_graph, same_graph
+
+    text = """
+ssm lyapunov
+axis   N, M
+input  u[N], v[M]
+param  A[N, N], B[M, M]
+state  S[N, M] = 0
+S' = A @ S + S @ B + u*v using zoh(step = 0.1)
+output S
+"""
+    graph = ssmc.compile(text).graph
+    assert [a.name for a in graph.axes] == ["N", "M", "N_M"]
+    assert same_graph(graph, read_graph(print_graph(graph)))
+    rng = np.random.default_rng(0)
+    a, b, u, v = (
+        rng.normal(size=(3, 3)),
+        rng.normal(size=(2, 2)),
+        rng.normal(size=(1, 4, 3)),
+        rng.normal(size=(1, 4, 2)),
+    )
+    out, _ = run(graph, {"u": u, "v": v}, {"A": a, "B": b})
+    state = np.zeros((3, 2))
+    for t in range(4):
+        joint = np.kron(a, np.eye(2)) + np.kron(np.eye(3), b.T)
+        new = definition(joint, np.outer(u[0, t], v[0, t]).reshape(-1), state.reshape(-1), 0.1, "zoh")
+        state = new.real.reshape(3, 2)
+        np.testing.assert_allclose(out["S"][0, t], state, rtol=1e-10)
