@@ -1,4 +1,4 @@
-"""The sequential interpreter of the step graph, the definition of every spec, equals the numpy reference."""
+"""Every example through the oracle, against its numpy reference: forward, and in two pieces."""
 
 from __future__ import annotations
 
@@ -7,33 +7,47 @@ from functools import cache
 import numpy as np
 import pytest
 
-from ssmc.source import Source
-from ssmc.step.build import build
+import ssmc
 from ssmc.step.interp import run
 from ssmc.step.nodes import StepGraph
-from ssmc.syntax.parser import parse
-from tests.examples.cases import BY_NAME, CASES, Arrays, Case
+from tests.conftest import ROOT
+from tests.examples.cases import CASES, Arrays, Case
+
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 @cache
 def graph_of(name: str) -> StepGraph:
-    source = Source(f"{name}.ssm", BY_NAME[name].file.read_text())
-    return build(parse(source).specs[0], source)
+    graph: StepGraph = ssmc.load(ROOT / "examples" / f"{name}.ssm").graph
+    return graph
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-@pytest.mark.parametrize("length", [0, 1, 11])
-@pytest.mark.parametrize("with_state", [False, True], ids=["default state", "given state"])
-def test_oracle(case: Case, length: int, with_state: bool) -> None:
-    rng = np.random.default_rng([length, with_state, *case.name.encode()])
-    arrays = case.make_inputs(rng, 2, length)
-    state = case.make_state(rng, 2) if with_state else None
-    inputs = {d.name: arrays[d.name] for d in case.inputs}
-    params = {d.name: arrays[d.name] for d in case.params}
-    outputs, after = run(graph_of(case.name), inputs, params, state)
-    actual: Arrays = outputs | {f"state.{d.name}": after[d.name] for d in case.states}
-    expected = case.run(arrays, state)
-    assert set(actual) == set(expected)
-    for name, want in expected.items():
-        assert actual[name].shape == want.shape
-        np.testing.assert_allclose(actual[name], want, rtol=1e-10, atol=1e-10, err_msg=name)
+def oracle(case: Case, arrays: Arrays, state: Arrays | None) -> tuple[Arrays, Arrays]:
+    graph = graph_of(case.name)
+    params = {p.name: arrays[p.name] for p in graph.params if p.name in arrays}
+    return run(graph, {p.name: arrays[p.name] for p in graph.inputs}, params, state)
+
+
+@each_case
+@pytest.mark.parametrize("given", [False, True], ids=["default state", "given state"])
+def test_forward(case: Case, given: bool) -> None:
+    rng = np.random.default_rng(1)
+    arrays, state = case.make_inputs(rng, 2, 11), case.make_state(rng, 2)
+    outputs, final = oracle(case, arrays, state if given else None)
+    found = outputs | {f"state.{name}": x for name, x in final.items()}
+    for name, expected in case.run(arrays, state if given else None).items():
+        np.testing.assert_allclose(found[name], expected, rtol=1e-10, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.causal], ids=lambda case: case.name)
+def test_in_two_pieces(case: Case) -> None:
+    rng = np.random.default_rng(2)
+    arrays = case.make_inputs(rng, 1, 9)
+    names = {p.name for p in graph_of(case.name).inputs}
+    whole, _ = oracle(case, arrays, None)
+    for cut in (1, 4):
+        head, middle = oracle(case, {k: x[:, :cut] if k in names else x for k, x in arrays.items()}, None)
+        tail, _ = oracle(case, {k: x[:, cut:] if k in names else x for k, x in arrays.items()}, middle)
+        for name, expected in whole.items():
+            joined = np.concatenate([head[name], tail[name]], 1)
+            np.testing.assert_allclose(joined, expected, rtol=1e-10, atol=1e-12, err_msg=name)
