@@ -31,13 +31,9 @@ def explained(name: str) -> dict[str, Any]:
 
 
 def legal_forms(told: Mapping[str, Any]) -> list[str]:
-    """The forms that every component with forms allows, in the order of the first."""
-    allowed = [
-        [form["name"] for form in component["forms"] if form["legal"]]
-        for component in told["components"]
-        if component["forms"]
-    ]
-    return [name for name in allowed[0] if all(name in names for names in allowed)] if allowed else ["recurrent"]
+    """The forms that some component allows: `form=` asks for one wherever it is legal."""
+    allowed = [form["name"] for component in told["components"] for form in component["forms"] if form["legal"]]
+    return list(dict.fromkeys(allowed)) or ["recurrent"]
 
 
 def to_tensor(x: np.ndarray, dtype: torch.dtype = torch.float64) -> torch.Tensor:

@@ -56,11 +56,13 @@ def test_forward(case: Case, length: int) -> None:
 
 
 @each_case
-def test_chosen_form_over_a_longer_sequence(case: Case) -> None:
-    """Longer than any chunk, and a prime; nothing is asked of the form."""
+def test_longer_sequence(case: Case) -> None:
+    """Longer than any chunk, and a prime: every form, and the one chosen."""
     arrays, state = drawn(case, 131, batch=1)
-    actual = harness.call(case, harness.tensors(arrays), harness.tensors(state))
-    harness.agree(actual, case.run(arrays, state), EXACT)
+    expected = case.run(arrays, state)
+    for form in ["auto", *harness.legal_forms(harness.explained(case.name))]:
+        actual = harness.call(case, harness.tensors(arrays), harness.tensors(state), form=form)
+        harness.agree(actual, expected, EXACT, form)
 
 
 @each_case
@@ -118,6 +120,26 @@ def test_gradients(case: Case, with_state: bool) -> None:
                 0.0 if gradient is None else float((gradient.conj() * harness.to_tensor(directions[name])).real.sum())
             )
             assert along == pytest.approx(expected[name], rel=SLOPE, abs=SLOPE * scale), f"{form}: gradient of {name}"
+
+
+@each_case
+def test_gradients_over_chunks(case: Case) -> None:
+    """The whole gradient of every form equals that of the loop, where the forms cross the borders of their chunks."""
+    arrays, state = drawn(case, 71, batch=1)
+    rng = np.random.default_rng(2)
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    weights: dict[str, torch.Tensor] = {}
+    for form in ["recurrent", *harness.legal_forms(harness.explained(case.name))]:
+        values, initial = harness.tensors(arrays), harness.tensors(state)
+        leaves = {n: x.requires_grad_(True) for n, x in (values | initial).items() if x.dtype is not torch.bool}
+        result = harness.call(case, values, initial, form=form)
+        weights = weights or {n: torch.from_numpy(rng.standard_normal(x.shape)) for n, x in result.items()}
+        loss = sum((x * weights[n]).real.sum() for n, x in result.items())
+        gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
+        found[form] = dict(zip(leaves, gradients, strict=True))
+    expected = {n: x.numpy() for n, x in found["recurrent"].items()}
+    for form, gradient in found.items():
+        harness.agree(gradient, expected, 1e-8, f"{form}: gradient of")
 
 
 @each_causal_case
