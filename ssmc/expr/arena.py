@@ -106,8 +106,8 @@ class Arena:
     def table(self, name: str, axes: Axes, kind: Kind) -> n.Table:
         return self._intern(n.Table, axes, kind, name)
 
-    def draw(self, distribution: str, args: tuple[Node, ...], axes: Axes) -> n.Draw:
-        return self._intern(n.Draw, axes, "real", distribution, args)
+    def draw(self, distribution: str, args: tuple[Node, ...], axes: Axes, number: int = 0) -> n.Draw:
+        return self._intern(n.Draw, axes, "real", distribution, args, number)
 
     def local(self, name: str, axes: Axes, kind: Kind) -> n.Local:
         return self._intern(n.Local, axes, kind, name)
@@ -339,8 +339,8 @@ class Arena:
                 return self.solve(kids[0], kids[1], row, col)
             case n.Expm(row=row, col=col, order=order):
                 return self.expm(kids[0], row, col, order)
-            case n.Draw(distribution=distribution, axes=axes):
-                return self.draw(distribution, tuple(kids), axes)
+            case n.Draw(distribution=distribution, axes=axes, number=number):
+                return self.draw(distribution, tuple(kids), axes, number)
             case n.Window(register=register, axis=axis, axes=axes, kind=kind):
                 rest = tuple(a for a in axes if a != axis)
                 return self.window(register, axis, rest, kind, kids[0] if kids else None)

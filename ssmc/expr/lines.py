@@ -56,8 +56,8 @@ def _body(node: Node, ref: Callable[[Node], str]) -> str:
             return f"read {register} steps {steps}"
         case n.Table(name=name):
             return f"table {name}"
-        case n.Draw(distribution=distribution, args=args):
-            return f"draw {distribution} {', '.join(map(ref, args))}"
+        case n.Draw(distribution=distribution, args=args, number=number):
+            return f"draw {distribution}{f'.{number}' if number else ''} {', '.join(map(ref, args))}"
         case n.Local(name=name):
             return f"local {name}"
         case n.Load(buffer=buffer):
@@ -113,9 +113,9 @@ def _make(words: Words, arena: Arena, node: Callable[[str], Node]) -> Node:
     made: Node
     match head:
         case "draw":
-            distribution, args = words.next(), words.references(node)
+            (distribution, _, number), args = words.next().partition("."), words.references(node)
             kind, axes = words.type()
-            return arena.draw(distribution, tuple(args), axes)
+            return arena.draw(distribution, tuple(args), axes, int(number or 0))
         case "reduce":
             op, arg = words.next(), operand()
             words.expect("over")

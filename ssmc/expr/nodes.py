@@ -107,10 +107,14 @@ class Table(Node):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Draw(Node):
-    """A random initial value, `uniform(lo, hi)`, `loguniform(lo, hi)`, `normal(std)`; only in a param's default."""
+    """A random initial value, `uniform(lo, hi)`, `loguniform(lo, hi)`, `normal(std)`; only in a param's default.
+
+    `number` tells independent draws of one distribution apart.
+    """
 
     distribution: str
     args: tuple[Node, ...]
+    number: int
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -171,7 +171,6 @@ def equal_sizes(el: Elaborator, old: str, new: str, span: Span) -> bool:
             el.error(errors_time.GrowingRenamed(span, old, new))
             return False
         el.grows.add(new)
-        return True
     el.equations[(old, new)] = None
     return True
 

@@ -45,14 +45,12 @@ class Declarations:
     outputs: list[syn.Declaration] = field(default_factory=list)
     macros: dict[str, syn.Macro] = field(default_factory=dict)
     recursive: set[str] = field(default_factory=set)
-    delaying: set[str] = field(
-        default_factory=set
-    )  # functions that call `prev` and the like, themselves or through others
+    delaying: set[str] = field(default_factory=set)  # functions that call `prev` or draw, or call one that does
     first: dict[str, Span] = field(default_factory=dict)
     assigned: dict[str, tuple[int, Span]] = field(default_factory=dict)  # statement number; states included
     skipped: set[int] = field(default_factory=set)  # statements that define a name again
     used_axes: set[str] = field(default_factory=set)
-    missing_axes: set[str] = field(default_factory=set)
+    missing_axes: dict[str, errors_names.UndefinedAxis] = field(default_factory=dict)
 
     def of_role(self, role: str) -> list[Declared]:
         return [d for d in self.values.values() if d.role == role]
@@ -66,9 +64,8 @@ class Declarations:
         if axis.text in self.axes:
             self.used_axes.add(axis.text)
             return axis.text
-        if axis.text not in self.missing_axes:
-            self.missing_axes.add(axis.text)
-            report.add(errors_names.UndefinedAxis(axis.span, axis.text, tuple(self.axes)))
+        missing = errors_names.UndefinedAxis(axis.span, axis.text, tuple(self.axes))
+        report.add(self.missing_axes.setdefault(axis.text, missing))
         return None
 
     def fixed_by_tensor(self, axis: str) -> bool:
@@ -229,9 +226,7 @@ def _calls(m: syn.Macro) -> list[str]:
 
 
 def _recursion(d: Declarations, report: Report) -> None:
-    calls: dict[str, list[str]] = {
-        name: [c for c in dict.fromkeys(_calls(m)) if c in d.macros] for name, m in d.macros.items()
-    }
+    calls = {name: list(dict.fromkeys(c for c in _calls(m) if c in d.macros)) for name, m in d.macros.items()}
     for name, m in d.macros.items():
         path = path_to(name, name, calls)
         if path is not None:

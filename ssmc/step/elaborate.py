@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 from ssmc.diagnostics import Diagnostic, Label, Problem, Report
 from ssmc.expr.arena import Arena
 from ssmc.expr.nodes import Axes, Kind, Node
-from ssmc.expr.ops import OPS, join_kinds
-from ssmc.expr.ranges import Ranges
+from ssmc.expr.ops import OPS
 from ssmc.source import Span
 from ssmc.step import axes_rules, errors_axes, errors_kinds, errors_names, errors_time, products, values
 from ssmc.step.declarations import Declarations, path_to
@@ -94,7 +93,6 @@ class Elaborator:
     stack: list[tuple[str, Span]] = field(default_factory=list)
     again: dict[tuple[Scope, str], Result] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
-    ranges: Ranges = field(default_factory=Ranges)
 
     # -- reporting -----------------------------------------------------------------------------------------------
 
@@ -467,8 +465,6 @@ class Elaborator:
             self.wrong_kind(op, settled, what)
             return None
         ar = self.at(span)
-        if op == "pow" and join_kinds(*kinds) in ("bool", "int") and not self.ranges(nodes[1]).nonnegative:
-            nodes[0] = ar.cast(nodes[0], "real")  # an int to a negative power is a fraction
         node = ar.map(op, *nodes)
         return Value(node, ar.union([v.axes for v, _ in settled]), values.merge(ar, [v.past for v, _ in settled]))
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssmc.diagnostics import CompilerBug
-from ssmc.expr.nodes import Axes
+from ssmc.expr.nodes import Axes, base_axis
 from ssmc.source import Span
 from ssmc.step import axes_rules, errors_axes, values
 from ssmc.step.values import Result, Value, once
@@ -188,20 +187,16 @@ def matrix_product(
         if axis in a.axes and axis not in a.squares:
             turned = Value(el.at(span).rename(b.node, {axis: f"{axis}'", f"{axis}'": axis}), b.axes, b.past)
             return square_product(el, axis, (turned, bt), (a, at), span), axis
+    for axis in reversed(a.squares):
+        if axis in b.axes:
+            # whatever stands last: the rows of the one and the one axis of the other could not be joined elementwise
+            return square_product(el, axis, (a, at), (b, bt), span), axis
     if not a.axes:
         el.error(errors_axes.MatrixScalar(at))
         return None, None
     last = a.axes[-1]
-    if last.endswith("'"):
-        axis = last[:-1]
-        if axis not in b.axes:
-            el.error(errors_axes.MatrixAxis(op_span, at, a.axes, bt, b.axes, axis))
-            return None, None
-        return square_product(el, axis, (a, at), (b, bt), span), axis
-    if last in a.squares:
-        raise CompilerBug(f"the columns of a square stand before its rows in {a.axes}")
     if last not in b.axes:
-        el.error(errors_axes.MatrixAxis(op_span, at, a.axes, bt, b.axes, last))
+        el.error(errors_axes.MatrixAxis(op_span, at, a.axes, bt, b.axes, base_axis(last)))
         return None, None
     both = el.elementwise("mul", [left, right], span, "`@`")
     if both is None:
