@@ -281,6 +281,8 @@ def test_halos(xp: Arrays) -> None:
     oldest = ar.frames(tile.b, tile.halo, "W", 0, True)
     tail = ar.tail(tile.b, tile.halo)
     append = ar.append(tile.b, tile.halo, "T")
+    (back,) = tile.values(ar.flip(tile.b, n.TIME))
+    np.testing.assert_array_equal(back.data, tile.bd[::-1])
     one = ar.append(ar.load("halo", ("N",), "real"), tile.halo, "T")
     values = tile.values(lag, newest, oldest, tail, append)
     assert values[0].axes == (n.TIME, "N")
