@@ -22,7 +22,8 @@ param w[N]
         ("i + 1", "int"), ("b + b", "int"), ("i/2", "real"), ("i*x", "real"), ("1j*i", "complex"), ("-b", "int"),
         ("i**2", "int"), ("i**-2", "real"), ("2**i", "real"), ("2**size[N]", "real"), ("2**(t - 1)", "real"),
         ("2**-1", "real"), ("(-2)**3", "int"), ("pow(i, i)", "real"), ("i**0.5", "real"), ("c**2", "complex"),
-        ("mod(t - 1, 16) == 0", "bool"), ("mod(t, 2)", "int"), ("floor(x)", "real"), ("abs(c)", "real"), ("abs(i)", "int"),
+        ("mod(t - 1, 16) == 0", "bool"), ("mod(t, 2)", "int"), ("floor(x)", "real"), ("abs(c)", "real"),
+        ("abs(i)", "int"),
         ("real(c)", "real"), ("angle(c)", "real"), ("conj(i)", "int"), ("exp(b)", "real"), ("exp(c)", "complex"),
         ("where(b, 1, 0)", "int"), ("where(b, i, c)", "complex"), ("min(i, b, 3)", "int"), ("max(i, x, 3)", "real"),
         ("clamp(i, 0, 1)", "int"), ("not b and x > 0 or i == 1", "bool"), ("sum[N](w > 0)", "int"),
@@ -41,7 +42,8 @@ def test_kinds_of_expressions(expression: str, kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "expression", "legal"),
     [
-        ("", "b", True), ("", "i", True), ("", "c", False), ("complex", "b", True), ("int", "b", True), ("int", "x", False),
+        ("", "b", True), ("", "i", True), ("", "c", False), ("complex", "b", True), ("int", "b", True),
+        ("int", "x", False),
         ("bool", "b", True), ("bool", "i", False), ("bool", "1", False), ("complex", "x", True),
     ],
 )  # fmt: skip
