@@ -42,7 +42,7 @@ def components_of(graph: StepGraph) -> list[tuple[str, ...]]:
     members = {r: (r,) for r in order}
     links = {r: needs[r] - {r} for r in order}
     try:
-        return _sequence(members, links, order)
+        return _sequence(members, links, {r for r in order if r in needs[r]}, order)
     except CycleError:
         pass
     # most specs have no cycle through several registers, and this import takes longer than all the rest
@@ -54,20 +54,29 @@ def components_of(graph: StepGraph) -> list[tuple[str, ...]]:
     head = {r: c[0] for c in found for r in c}
     members = {c[0]: c for c in found}
     links = {c[0]: {head[q] for r in c for q in needs[r]} - {c[0]} for c in found}
-    return _sequence(members, links, order)
+    recurrent = {c[0] for c in found if len(c) > 1 or c[0] in needs[c[0]]}
+    return _sequence(members, links, recurrent, order)
 
 
 def _sequence(
-    members: Mapping[str, tuple[str, ...]], links: Mapping[str, set[str]], order: Mapping[str, int]
+    members: Mapping[str, tuple[str, ...]],
+    links: Mapping[str, set[str]],
+    recurrent: set[str],
+    order: Mapping[str, int],
 ) -> list[tuple[str, ...]]:
-    """The members, each after those that `links` names; raises CycleError."""
+    """The members, each after those that `links` names, raising CycleError; delay lines as early as they can be.
+
+    A query that comes from a delay line is then known where the state it reads is lowered.
+    """
     sorter = TopologicalSorter(links)
     sorter.prepare()
     result = []
+    ready: list[str] = []
     while sorter.is_active():
-        ready = sorted(sorter.get_ready(), key=order.__getitem__)
-        result += [members[r] for r in ready]
-        sorter.done(*ready)
+        ready = sorted([*ready, *sorter.get_ready()], key=lambda r: (r in recurrent, order[r]))
+        head = ready.pop(0)
+        result.append(members[head])
+        sorter.done(head)
     return result
 
 
