@@ -43,6 +43,28 @@ def test_class(case: Case) -> None:
         ), f"{expect} is not what was found: {[(c['algebra'], c['time'], c['structure'], c['class']) for c in holders]}"
 
 
+# A form is of no use if the analysis does not find it: matrix states in chunks, diagonal time-invariant ones by FFT.
+FORMS = (
+    [(name, "S", "chunked") for name in (
+        "linear_attention", "linear_attention_unnormalised", "retnet", "lightning_attention", "ssd", "mamba2", "mamba3",
+        "mamba3_mimo", "gla", "hgrn2", "rwkv5", "rwkv6", "hydra",
+    )]
+    + [("gsa", "keys", "chunked"), ("gsa", "values", "chunked"), ("hydra", "T", "chunked")]
+    + [("based", "S1", "chunked"), ("based", "S2", "chunked")]
+    + [(name, "h", "conv") for name in ("ema", "s4d", "lru", "mega", "h3")]
+    + [("s5", "x", "conv")]
+    + [(name, "h", "scan") for name in ("diagonal", "mamba", "longhorn", "hgrn", "qrnn", "min_gru", "rg_lru")]
+    + [("mlstm", "m", "scan"), ("mlstm", "C", "scan"), ("rwkv4", "aa", "scan"), ("rwkv4", "pp", "scan")]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "state", "form"), FORMS)
+def test_form_is_found(name: str, state: str, form: str) -> None:
+    (component,) = (c for c in harness.explained(name)["components"] if state in c["states"])
+    legal = {f["name"]: (f["legal"], f["reason"]) for f in component["forms"]}
+    assert legal[form][0], legal[form][1]
+
+
 @each_case
 @pytest.mark.parametrize("length", [0, 1, 11])
 def test_forward(case: Case, length: int) -> None:
