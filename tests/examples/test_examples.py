@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import ssmc
 from tests.examples import harness
 from tests.examples.cases import BY_NAME, CASES, Arrays, Case
 
@@ -165,18 +166,28 @@ def test_gradients_over_chunks(case: Case) -> None:
 
 
 @each_causal_case
-def test_step_by_step(case: Case) -> None:
-    """Token by token from a given state: outputs and the final state of the whole run."""
+@pytest.mark.parametrize("with_state", [False, True], ids=["default state", "given state"])
+def test_step_by_step(case: Case, with_state: bool) -> None:
+    """Token by token: the outputs and the final state of the whole run."""
     arrays, state = drawn(case, 6)
-    whole, steps = harness.tensors(arrays), []
-    current = harness.tensors(state)
+    f, whole, steps = harness.load(case.name), harness.tensors(arrays), []
+    if with_state:
+        current = harness.tensors(state)
+    else:
+        params = {d.name: whole[d.name] for d in case.params}
+        current = f.init_state(BATCH, **params, sizes=case.sizes, dtype=torch.float64)
     for t in range(6):
         now = {n: x[:, t] if n in input_names(case) else x for n, x in whole.items()}
-        out, current = harness.load(case.name).step(current, **now)
+        out, current = f.step(current, **now)
         steps.append(harness.by_name(case, out))
     actual = {n: torch.stack([step[n] for step in steps], dim=1) for n in steps[0]}
     actual |= {f"state.{d.name}": current[d.name] for d in case.states}
-    harness.agree(actual, case.run(arrays, state), EXACT)
+    harness.agree(actual, case.run(arrays, state if with_state else None), EXACT)
+
+
+def test_what_looks_ahead_has_no_step() -> None:
+    with pytest.raises(ssmc.SpecError):
+        harness.load("hydra").step(None)
 
 
 @each_causal_case
