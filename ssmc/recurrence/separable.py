@@ -29,6 +29,9 @@ from ssmc.step.nodes import Register, StepGraph
 INSEPARABLE = "the decay does not separate into a factor of the rows and one of the columns"
 
 
+_AXES = 7  # of a state; with more, no matrix form is looked for
+
+
 @dataclass(frozen=True)
 class Decay:
     """A factor of the decay. `log` is its logarithm where one is provable (LOG_ZERO standing for log 0), else None."""
@@ -166,12 +169,15 @@ class _Search:
         return "what is written is not an outer product"
 
     def assignments(self) -> Iterator[tuple[Axes, Axes, Axes]]:
+        """Rows, columns and the rest, where no factor of a write that cannot be split further has both sides."""
         axes = self.register.axes
-        if len(axes) > 6:
+        products = sum_of_products(self.arena, self.written, lambda node: False)
+        factors = {frozenset(f.axes) for p in products for f in p.factors}
+        if len(axes) > _AXES:
             return
         for sides in cartesian((0, 1, 2), repeat=len(axes)):
             rows, cols, rest = (tuple(a for a, s in zip(axes, sides, strict=True) if s == side) for side in range(3))
-            if rows and cols:
+            if rows and cols and not any(f & set(rows) and f & set(cols) for f in factors):
                 yield rows, cols, rest
 
     def preference(self, rows: Axes, cols: Axes) -> int:

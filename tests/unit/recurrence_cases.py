@@ -86,12 +86,14 @@ Values = Mapping[str, Any]
 
 
 def leaf_of(values: Values, locals_: Mapping[Node, Named] | None = None, time: int = 1) -> Callable[[Node], Named]:
-    """Leaves from arrays by name (`Read` by register), each with the node's own axes."""
+    """Leaves from arrays by name (`Read` by register, delays by `key_of`), each with the node's own axes."""
 
     def leaf(node: Node) -> Named:
         match node:
-            case n.Input(name=name) | n.Param(name=name) | n.Read(register=name):
-                return Named(node.axes, XP.asarray(values[name], node.kind))
+            case n.Window() | n.History():
+                return Named(node.axes, XP.asarray(values[key_of(node)], node.kind))
+            case n.Input() | n.Param() | n.Read():
+                return Named(node.axes, XP.asarray(values[key_of(node)], node.kind))
             case n.Local() if locals_ is not None:
                 return locals_[node]
             case n.Time():
@@ -102,8 +104,24 @@ def leaf_of(values: Values, locals_: Mapping[Node, Named] | None = None, time: i
     return leaf
 
 
+def key_of(node: Node) -> str:
+    """The name that a leaf's value goes by."""
+    match node:
+        case n.Input(name=name) | n.Param(name=name):
+            return name
+        case n.Read(register=register, steps=steps):
+            return register if steps == 1 else f"{register} {steps}"
+        case n.Window(register=register, axis=axis, current=current):
+            return f"{register} window {axis} {current is None}"
+        case _:
+            raise AssertionError(node)
+
+
 def draw(rng: np.random.Generator, node: Node, sizes: Mapping[str, int] = SIZES) -> Any:
+    """Any value of a leaf; of a Window, the earlier steps."""
     shape = [sizes[n.base_axis(a)] for a in node.axes]
+    if isinstance(node, n.Window) and node.current is not None:
+        shape[node.axes.index(node.axis)] -= 1
     match node.kind:
         case "bool":
             return rng.random(shape) < 0.5
@@ -116,7 +134,7 @@ def draw(rng: np.random.Generator, node: Node, sizes: Mapping[str, int] = SIZES)
 
 
 def leaves(roots: Sequence[Node]) -> list[Node]:
-    return [x for x in n.postorder(list(roots)) if isinstance(x, (n.Input, n.Param, n.Read))]
+    return [x for x in n.postorder(list(roots)) if isinstance(x, (n.Input, n.Param, n.Read, n.Window))]
 
 
 def element(monoid: Monoid, values: Values, time: int, sizes: Mapping[str, int]) -> list[Named]:
@@ -161,7 +179,7 @@ def check_component(
     before = start
     elements = []
     for t in range(1, steps + 1):
-        values = {getattr(x, "name", None) or x.register: draw(rng, x, sizes) for x in others} | params
+        values = {key_of(x): draw(rng, x, sizes) for x in others} | params
         new = evaluate(sources, leaf_of({**values, **state}, time=t), XP, sizes)
         elements.append(element(monoid, values, t, sizes))
         state = {r.name: full(v, r.axes, sizes) for r, v in zip(registers, new, strict=True)}

@@ -9,8 +9,10 @@ from ssmc.recurrence.nodes import Analysis
 from ssmc.recurrence.proof import prove
 from ssmc.source import Source
 from ssmc.step.build import build
+from ssmc.step.sizes import solve_sizes
 from ssmc.syntax.parser import parse
 from tests.examples.cases import CASES, Case
+from tests.unit.recurrence_cases import check_component
 
 
 def analysis_of(case: Case) -> Analysis:
@@ -37,3 +39,11 @@ def test_operators_are_proved(case: Case) -> None:
         assert all(p.holds for p in proofs)
         assert bool(proofs) == (component.monoid is not None)
         assert (component.monoid is None) == (component.algebra in ("nonlinear", "delay"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_monoids_compute_the_sources(case: Case) -> None:
+    analysis = analysis_of(case)
+    for component in analysis.components:
+        if component.monoid is not None:
+            check_component(analysis.graph, component, steps=3, sizes=solve_sizes(analysis.graph, {}, case.sizes))

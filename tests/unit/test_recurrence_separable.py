@@ -17,7 +17,7 @@ from ssmc.recurrence.families import spec_class
 from ssmc.recurrence.logs import LOG_ZERO, log_of
 from ssmc.recurrence.nodes import Analysis
 from ssmc.recurrence.separable import Decay, DeltaForm, MatrixForm, Write, delta_form, matrix_form
-from tests.unit.recurrence_cases import SIZES, XP, Spec, draw, full, leaf_of, leaves
+from tests.unit.recurrence_cases import SIZES, XP, Spec, draw, full, key_of, leaf_of, leaves
 
 Build = Callable[[Spec], None]
 
@@ -191,7 +191,7 @@ def written(ar: object, w: Write) -> Node:
 def same(graph: object, pairs: list[tuple[Node, Node]], axes: tuple[str, ...]) -> None:
     rng = np.random.default_rng(0)
     roots = [x for pair in pairs for x in pair]
-    values = {getattr(x, "name", None) or x.register: draw(rng, x) for x in leaves(roots)}  # type: ignore[attr-defined]
+    values = {key_of(x): draw(rng, x) for x in leaves(roots)}
     found = evaluate(roots, leaf_of(values), XP, SIZES)
     for x, y in zip(found[::2], found[1::2], strict=True):
         np.testing.assert_allclose(full(y, axes, SIZES), full(x, axes, SIZES), rtol=1e-10, atol=1e-12)
