@@ -95,7 +95,8 @@ def test_the_graph_stays_well_formed(name: str) -> None:
 
 def test_a_component_comes_after_those_it_reads() -> None:
     analysis = analysed(
-        "axis D\ninput x[D]\nstate c[D], b[D], a[D]\na = 0.5*a + x\nb = 0.5*b + prev(a)\nc = 0.5*c + b*prev(b)\noutput c"
+        "axis D\ninput x[D]\nstate c[D], b[D], a[D]\n"
+        "a = 0.5*a + x\nb = 0.5*b + prev(a)\nc = 0.5*c + b*prev(b)\noutput c"
     )
     assert [c.registers for c in analysis.components] == [("a",), ("b",), ("c",)]
     assert [c.index for c in analysis.components] == [0, 1, 2]
