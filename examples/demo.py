@@ -56,7 +56,9 @@ def command(*words: str | Path) -> None:
     """Print a command line and run it; paths as seen from here."""
     line = [word if isinstance(word, str) else os.path.relpath(word) for word in words]
     print(f"\n$ ssmc {shlex.join(line)}", flush=True)
-    subprocess.run([sys.executable, "-m", "ssmc", *line], check=True)
+    done = subprocess.run([sys.executable, "-m", "ssmc", *line], check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
 
 
 def remember(samples: Array, rate: float) -> Array:
