@@ -119,7 +119,8 @@ def clamped(b: Builder, axes: list[str]) -> None:
     h = b.state(axes, init=b.choices.one_of("", " = 0.25"))
     x = drive(b, axes)
     lo, hi = b.choices.one_of(("-1", "1"), ("-0.5", "2.0"))
-    before_or_after(b, h, b.choices.one_of(f"clamp({h} + {x}, {lo}, {hi})", f"min(max({h} + {x}, {lo}), {hi})"))
+    text = b.choices.one_of(f"clamp({h} + {x}, {lo}, {hi})", f"min(max({h} + {x}, {lo}), {hi})")
+    before_or_after(b, h, guarded(b, text, axes))
 
 
 def fractional(b: Builder, axes: list[str]) -> None:
@@ -257,12 +258,77 @@ def mixing(b: Builder, axes: list[str]) -> None:
     before_or_after(b, h, text)
 
 
+def summed(b: Builder, axis: str, x: Value, y: Value) -> Value:
+    """The sum over `axis` of x * y, as a contraction where that is what `·` means."""
+    rest = b.order(*(a for a in (*x.axes, *y.axes) if a != axis))
+    shared = [a for a in x.axes if a in y.axes and a not in b.each]
+    if shared == [axis] and b.choices.chance(60):
+        return Value(f"{x} · {y}", rest, atom=False)
+    return Value(f"sum[{axis}]({x} * {y})", rest)
+
+
+def memory(b: Builder, axes: list[str]) -> None:
+    """A matrix that is written with outer products and read with vectors only: what linear attention carries."""
+    axes = b.axes if len(axes) < 2 else axes
+    if len(axes) < 2:
+        affine(b, axes)
+        return
+    key, value, *lead = reversed(axes) if b.choices.chance(40) else axes
+    h = b.state(axes)
+    k, q, v = (b.port(b.order(a, *b.subset(lead)), role="input") for a in (key, key, value))
+    gates = b.choices.one_of([*lead], [key, *lead], [value, *lead], [key, value])
+    a = decay(b, b.order(*gates))
+    before = b.choices.one_of("after", "before", "bonus", "both")
+    if before in ("before", "both"):
+        read = summed(b, key, q, h)
+        b.expose(b.let(read, "r", share=False))
+    if before == "bonus":
+        w = b.port(b.order(*b.subset([key, *lead])), role="param")
+        inner = Value(f"{h} + {w} * {k} * {v}", b.order(*h.axes, *w.axes), atom=False)
+        b.expose(b.let(summed(b, key, q, inner), "r", share=False))
+    kept = h
+    if b.choices.chance(80):
+        kept = b.let(Value(f"{a} * {h}", h.axes), "d", share=False)
+    if b.choices.chance(40):
+        raw = k
+        k = b.let(Value(f"{raw} * rsqrt(sum[{key}]({raw} * {raw}) + 0.1)", raw.axes), "k", share=False)
+        beta = Value(f"sigmoid({b.leaf([*lead]).text})", ())
+        erased = Value(summed(b, key, k, kept).text, atom=False)
+        b.assign(h, f"{kept} - {beta} * {k} * {erased} + {beta} * {k} * {v}")
+    else:
+        b.assign(h, f"{kept} + {k} * {v}")
+    if before in ("after", "both"):
+        b.expose(b.let(summed(b, key, q, h), "r", share=False))
+
+
+def channels(b: Builder, axes: list[str]) -> None:
+    """A diagonal time-invariant state, read with fixed weights: a convolution."""
+    kind = b.choices.one_of("real", "complex")
+    h = b.state(axes, kind, init=None if kind == "real" else "")
+    own = b.subset(axes)
+    rate, x = b.port(own, role="param"), b.port(b.subset(axes), role="input")
+    a = b.choices.one_of(f"exp(-softplus({rate}))", f"sigmoid({rate})", f"(0.9 * tanh({rate}))")
+    weights = b.port(b.subset(axes), role="param")
+    turn = ""
+    if kind == "complex":
+        turn = f" * exp(1j * {b.port(b.subset(axes), role='param')})"
+    b.assign(h, f"{a}{turn} * {h} + {x} * {weights}")
+    read = h
+    if axes and b.choices.chance(70):
+        axis = b.choices.one_of(*axes)
+        c = b.port(b.order(axis, *b.subset([a for a in axes if a != axis])), role="param")
+        read = summed(b, axis, c, h)
+    if kind == "complex":
+        read = Value(f"2 * real({read.text})", read.axes, atom=False)
+    b.expose(b.let(read, "r", share=False))
+
+
 def stateless(b: Builder, axes: list[str]) -> None:
     b.expose(b.let(expression(b, axes, 3), share=False))
 
 
 COMPONENTS: tuple[Callable[[Builder, list[str]], None], ...] = (
-    affine, affine, affine, delta_rule, delta_rule, dense, dense, tropical, log_space, boolean, clamped, fractional,
-    nonlinear, coupled, stabilised, continuous, oscillator, oscillator, counter, delayed, shifted, covariance, mixing,
-    stateless,
+    affine, affine, affine, delta_rule, dense, dense, memory, memory, memory, channels, channels, tropical, log_space,
+    boolean, clamped, fractional, nonlinear, coupled, stabilised, continuous, oscillator, oscillator, counter, delayed,
+    shifted, covariance, mixing, stateless,
 )  # fmt: skip

@@ -25,7 +25,7 @@ def compound(b: Builder, text: str, *parts: Value) -> Value:
 
 def decay(b: Builder, axes: Sequence[str]) -> Value:
     """A factor between 0 and 1, in one of the ways people write it; perhaps separable over the axes."""
-    form = b.choices.one_of("sigmoid", "softplus", "raw", "log", "constant", "separable", "mamba")
+    form = b.choices.one_of("sigmoid", "softplus", "raw", "log", "constant", "separable", "mamba", "step")
     if form == "separable" and len(axes) < 2:
         form = "softplus"
     match form:
@@ -42,6 +42,8 @@ def decay(b: Builder, axes: Sequence[str]) -> Value:
             return Value(f"exp({g})", g.axes)
         case "constant":
             return Value(b.choices.one_of("0.9", "0.5"))
+        case "step":
+            return Value("(1 - 1 / (t + 1))")
         case "mamba":
             dt, rate = b.leaf(axes), b.port(b.subset(axes), role="param")
             return Value(f"exp(-softplus({dt.text}) * exp({rate.text}))", b.order(*dt.axes, *rate.axes))
