@@ -26,18 +26,14 @@ def test(ctx: click.Context, where: Target, sizes: dict[str, int], as_json: bool
     """
     compiled = load(where)
     with working("testing"):
-        found = compiled.self_test(sizes=sizes)
-        rows: list[dict[str, Any]] = [
-            dataclasses.asdict(row) if dataclasses.is_dataclass(row) and not isinstance(row, type) else dict(row)
-            for row in found
-        ]
-    missed = [row for row in rows if not row["ok"]]
+        rows = compiled.self_test(sizes=sizes)
+    missed = sum(not row.ok for row in rows)
     if as_json:
-        print_json({"rows": rows, "ok": not missed})
+        print_json({"rows": [dataclasses.asdict(row) for row in rows], "ok": not missed})
     else:
-        header = list(rows[0]) if rows else []
-        click.echo(table([[_cell(row[name]) for name in header] for row in rows], header))
-        click.echo(f"{plural(len(rows), 'case')}, {len(missed) or 'none'} missed")
+        header = [field.name for field in dataclasses.fields(rows[0])] if rows else []
+        click.echo(table([[_cell(getattr(row, name)) for name in header] for row in rows], header))
+        click.echo(f"{plural(len(rows), 'case')}, {missed or 'none'} missed")
     if missed:
         ctx.exit(1)
 

@@ -444,8 +444,9 @@ def test_the_test_command(tiny: Path) -> None:
 
 def test_the_test_command_ends_with_one_where_a_form_misses(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ssmc.api import Compiled
+    from ssmc.runtime.selftest import Row
 
-    rows = [{"form": "scan", "ok": True, "error": 0.0}, {"form": "conv", "ok": False, "error": 0.5}]
+    rows = (Row("scan", 3, "float64", 1e-16, None, True), Row("conv", 3, "float64", 0.5, 0.1, False))
     monkeypatch.setattr(Compiled, "self_test", lambda self, **_: rows)
     done = ssmc("test", tiny)
     assert done.exit_code == 1
