@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from ssmc.expr.nodes import Axes, Node
 from ssmc.source import Span
 from ssmc.step import errors_axes, errors_kinds, errors_time, values
-from ssmc.step.values import Masks, Result, Value
+from ssmc.step.values import Masks, Result, Scope, Value
 from ssmc.syntax import nodes as syn
 
 if TYPE_CHECKING:
-    from ssmc.step.elaborate import Elaborator, Scope
+    from ssmc.step.elaborate import Elaborator
 
 HUGE = 2**62  # beyond every int of a spec: the identity of min over ints
 

@@ -7,7 +7,8 @@ from ssmc.expr import nodes as n
 from ssmc.expr.arena import Arena
 from ssmc.expr.nodes import Node
 from ssmc.step import errors_names
-from ssmc.step.declarations import Declarations, path_to
+from ssmc.step.circles import path_to
+from ssmc.step.declarations import Declarations
 from ssmc.step.nodes import Axis
 from ssmc.syntax import nodes as syn
 

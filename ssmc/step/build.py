@@ -20,7 +20,8 @@ from ssmc.expr.ops import join_kinds
 from ssmc.source import Source
 from ssmc.step import errors_names, errors_time, statements
 from ssmc.step.axis_sizes import axes_of
-from ssmc.step.declarations import Declarations, collect, path_to
+from ssmc.step.circles import circles, path_to
+from ssmc.step.declarations import Declarations, collect
 from ssmc.step.delays import Assumed, Site, SiteKey
 from ssmc.step.elaborate import Elaborator, unique
 from ssmc.step.nodes import Axis, Depth, Port, Register, StepGraph
@@ -88,9 +89,9 @@ def _settle(d: Declarations, arena: Arena) -> Settled:
         found = _found(el)
         turns += 1
         if (found, frozenset(el.grows)) != (assumed, growing):
-            assumed, growing = found, frozenset(el.grows)
+            before, assumed, growing = assumed, found, frozenset(el.grows)
             if turns > 16 + 2 * len(el.sites):
-                site = next(s for k, s in el.sites.items())
+                site = next(s for k, s in el.sites.items() if found.get(k) != before.get(k))
                 el.report.add(errors_time.Undetermined(site.span, site.origin))
                 return Settled(r, assumed)
             continue
@@ -115,6 +116,7 @@ def _round(
 def _found(el: Elaborator) -> dict[SiteKey, Assumed]:
     """The register of each site: one for all that delay the same expression from the same initial value."""
     names: dict[tuple[object, ...], str] = {}
+    taken: set[str] = set()
     found: dict[SiteKey, Assumed] = {}
     for key, site in el.sites.items():
         if site.source is None or site.start is None:
@@ -123,7 +125,8 @@ def _found(el: Elaborator) -> dict[SiteKey, Assumed]:
         kind = join_kinds(site.source.kind, site.start.kind)
         group = _group(el, site)
         if group not in names:
-            names[group] = unique(f"{site.origin}.{site.name}", set(names.values()))
+            names[group] = unique(f"{site.origin}.{site.name}", taken)
+            taken.add(names[group])
         same = site.here is None or site.here is site.source.node
         found[key] = Assumed(names[group], axes, kind, site.source.past, same)
     return found
@@ -197,17 +200,17 @@ def _default_cycles(d: Declarations, last: Round, report: Report) -> None:
 
 def _directions(registers: tuple[Register, ...], report: Report) -> None:
     """A forward register and a reverse one that depend on each other have no order to be computed in."""
+    by_name = {r.name: r for r in registers}
     edges = {r.name: _reads(r.source) for r in registers}
-    told: set[str] = set()
-    for r in registers:
-        for other in registers:
-            if r.reverse or not other.reverse or {r.name, other.name} & told:
-                continue
-            there, back = path_to(r.name, other.name, edges), path_to(other.name, r.name, edges)
-            if there is not None and back is not None:
-                circle = tuple(dict.fromkeys((*there, *back)))
-                told.update(circle)
-                report.add(errors_time.DirectionCycle(r.span, circle, other.span))
+    for circle in circles(edges):
+        members = [r for r in registers if r.name in circle]
+        back = [r for r in members if r.reverse]
+        forth = [r for r in members if not r.reverse]
+        if back and forth:
+            names = path_to(forth[0].name, forth[0].name, {n: [m for m in edges[n] if m in circle] for n in circle})
+            assert names is not None
+            shown = names[:-1] if any(by_name[n].reverse for n in names) else [r.name for r in members]
+            report.add(errors_time.DirectionCycle(forth[0].span, tuple(shown), back[0].span))
 
 
 def _reads(source: Node) -> list[str]:

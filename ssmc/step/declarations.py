@@ -7,13 +7,14 @@ the syntax.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ssmc.diagnostics import Report
 from ssmc.expr.nodes import Axes, Kind
 from ssmc.source import Span
 from ssmc.step import errors_axes, errors_names
+from ssmc.step.circles import path_to
 from ssmc.step.functions import BUILTINS, DISTRIBUTIONS, TIME
 from ssmc.syntax import nodes as syn
 from ssmc.syntax.walk import walk
@@ -243,21 +244,3 @@ def _recursion(d: Declarations, report: Report) -> None:
 
 def _before(a: syn.Macro, b: syn.Macro) -> bool:
     return a.name.span.start < b.name.span.start
-
-
-def path_to(start: str, goal: str, edges: Mapping[str, Iterable[str]]) -> list[str] | None:
-    """The shortest way from `start` to `goal` of at least one edge, both ends included."""
-    came: dict[str, str] = {}
-    queue = [start]
-    while queue:
-        here = queue.pop(0)
-        for to in edges.get(here, ()):
-            if to == goal:
-                path = [to, here]
-                while path[-1] != start:
-                    path.append(came[path[-1]])
-                return path[::-1]
-            if to not in came and to != start:
-                came[to] = here
-                queue.append(to)
-    return None

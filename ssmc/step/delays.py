@@ -18,11 +18,11 @@ from ssmc.source import Span
 from ssmc.step import axes_rules, errors_axes, errors_time, products, values
 from ssmc.step.declarations import Declared
 from ssmc.step.nodes import Depth, Origin
-from ssmc.step.values import Masks, Result, Value
+from ssmc.step.values import Masks, Result, Scope, Value
 from ssmc.syntax import nodes as syn
 
 if TYPE_CHECKING:
-    from ssmc.step.elaborate import Elaborator, Scope
+    from ssmc.step.elaborate import Elaborator
 
 SiteKey = tuple[int, ...]
 

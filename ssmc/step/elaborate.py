@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING
 
 from ssmc.diagnostics import Diagnostic, Label, Problem, Report
 from ssmc.expr.arena import Arena
-from ssmc.expr.nodes import Axes, Kind, Node
+from ssmc.expr.nodes import Axes, Kind
 from ssmc.expr.ops import OPS
 from ssmc.source import Span
-from ssmc.step import axes_rules, errors_axes, errors_kinds, errors_names, errors_time, products, values
-from ssmc.step.declarations import Declarations, path_to
-from ssmc.step.functions import BRACKETED, BUILTINS, COUNTS, ONE_AXIS, OVER_AXES, SCALAR, TABLES, plural, usage
-from ssmc.step.values import Result, Value
+from ssmc.step import axes_rules, calls, errors_axes, errors_kinds, errors_names, errors_time, products, values
+from ssmc.step.circles import path_to
+from ssmc.step.declarations import Declarations
+from ssmc.step.functions import BUILTINS, TABLES
+from ssmc.step.order import instant_edges
+from ssmc.step.values import Result, Scope, Value
 from ssmc.syntax import nodes as syn
-from ssmc.syntax.walk import walk
 
 if TYPE_CHECKING:
     from ssmc.step.delays import Assumed, Line, Site, SiteKey
@@ -33,23 +34,6 @@ BINARY = {
     "==": "eq", "!=": "ne", "and": "and", "or": "or",
 }  # fmt: skip
 MAX_DEPTH = 280
-MAX_CALLS = 1_000
-
-
-@dataclass(eq=False)
-class Scope:
-    """The formals of one call of a macro. `path` names the call: the places of the calls that led here.
-
-    `values` are the arguments as they are at the call. Inside a delay an argument is looked at again, in its own
-    scope, as it was at the earlier step.
-    """
-
-    macro: syn.Macro
-    path: tuple[int, ...]
-    args: Mapping[str, tuple[syn.Expr, Scope | None]]
-    values: dict[str, Result]
-    axes: Mapping[str, str | None]
-    final: bool
 
 
 @dataclass(frozen=True)
@@ -147,30 +131,16 @@ class Elaborator:
                 case syn.Binary(op, left, right):
                     pair = [(self.eval(left, scope), left.span), (self.eval(right, scope), right.span)]
                     return self.elementwise(BINARY[op], pair, e.span, f"`{op}`")
-                case syn.AxisQuery(function, axis):
-                    return self.query(function, axis, e.span, scope)
+                case syn.AxisQuery():
+                    return calls.axis_function(self, e, scope)
                 case syn.Pick(operand):
                     return axes_rules.pick(self, e, self.eval(operand, scope), scope)
                 case syn.Renamed(operand):
                     return axes_rules.rename(self, e, self.eval(operand, scope), scope)
-                case syn.Call(function, args=args):
-                    name = function.text
-                    if name in self.d.macros:
-                        return self.expand(e, scope)
-                    if not self.call_fits(e):
-                        for a in args:
-                            self.eval(a, scope)
-                        return None
-                    from ssmc.step import delays
-
-                    if name in delays.FUNCTIONS:
-                        return delays.FUNCTIONS[name](self, e, scope)
-                    if name in ("dot", "outer"):
-                        return products.named(self, e, scope)
-                    if name == "shift":
-                        return axes_rules.shift(self, e, self.eval(args[0], scope), scope)
-                    results = [(self.eval(a, scope), a.span) for a in args]
-                    return self.call(e, results, scope)
+                case syn.Call(function) if function.text in self.d.macros:
+                    return calls.expand(self, e, scope)
+                case syn.Call():
+                    return calls.language_function(self, e, scope)
         finally:
             self.depth -= 1
 
@@ -253,7 +223,7 @@ class Elaborator:
 
     def too_early(self, name: str, span: Span) -> None:
         """A name read above its assignment: if that depends on this statement in turn, no order would help."""
-        path = path_to(name, name, self.instant_edges()) if self.owner else None
+        path = path_to(name, name, instant_edges(self.d)) if self.owner else None
         if path is not None and self.owner in path:
             turn = path.index(self.owner)
             path = [*path[turn:-1], *path[: turn + 1]]
@@ -264,22 +234,7 @@ class Elaborator:
         else:
             self.error(errors_time.ReadBeforeAssigned(span, name, self.d.assigned[name][1]))
 
-    def instant_edges(self) -> dict[str, list[str]]:
-        """Which names each definition reads in the same step, delays left out; a state only once it is assigned."""
-        edges: dict[str, list[str]] = {}
-        for number, s in enumerate(self.d.spec.statements):
-            match s:
-                case syn.Assign(name, expr) | syn.Equation(name, expr):
-                    read = _read_now(expr, self.d, set())
-                case syn.Declaration("output", name, init=init) if init is not None:
-                    read = _read_now(init, self.d, set())
-                case _:
-                    continue
-            keep = [r for r in read if self.d.state(r) is None or self.d.assigned.get(r, (number,))[0] < number]
-            edges.setdefault(name.text, []).extend(keep)
-        return edges
-
-    # -- calls ---------------------------------------------------------------------------------------------------
+    # -- axes in brackets ----------------------------------------------------------------------------------------
 
     def axis(self, axis: syn.Identifier, scope: Scope | None) -> str | None:
         """An axis in a bracket: a macro's own, or a declared one."""
@@ -301,142 +256,6 @@ class Elaborator:
             else:
                 found[axis] = a.span
         return tuple(found) if whole else None
-
-    def query(self, function: syn.Identifier, axis: syn.Identifier, span: Span, scope: Scope | None) -> Result:
-        if function.text not in ("size", "index"):
-            is_function = function.text in BRACKETED or function.text in self.d.macros
-            self.error(errors_names.NotAQuery(function.span, function.text, is_function))
-            return None
-        found = self.axis(axis, scope)
-        if found is None:
-            return None
-        ar = self.at(span)
-        if function.text == "index":
-            return values.value(ar.index(found))
-        return values.value(ar.time() if found in self.growing else ar.size(found))
-
-    def call_fits(self, e: syn.Call) -> bool:
-        """Whether the function exists and is given what it takes; else that is reported."""
-        name, span = e.function.text, e.function.span
-        if name not in BUILTINS:
-            if name not in self.told:
-                self.told.add(name)
-                is_value = name in self.d.first
-                self.error(errors_names.UndefinedFunction(span, name, (*BUILTINS, *self.d.macros), is_value))
-            return False
-        counts = COUNTS.get(name) if e.axes is None else BRACKETED.get(name)
-        if counts is None:
-            if name in ("size", "index"):
-                wanted, given = "one axis and no arguments", plural(len(e.args), "argument")
-                self.error(errors_names.ArgumentCount(span, name, wanted, len(e.args), f"{name}[N]"))
-            else:
-                wanted = "no axes" if e.axes is not None else "an axis"
-                given = "none" if e.axes is None else str(len(e.axes))
-                self.error(errors_names.BracketCount(span, name, wanted, given, usage(name, e.axes is None)))
-            return False
-        if e.axes is not None and name in ONE_AXIS and len(e.axes) != 1:
-            self.error(errors_names.BracketCount(span, name, "one axis", str(len(e.axes)), usage(name, True)))
-            return False
-        least, most = counts
-        if len(e.args) < least or (most is not None and len(e.args) > most):
-            if most is None:
-                wanted = f"at least {plural(least, 'argument')}"
-            elif least == most:
-                wanted = plural(least, "argument")
-            else:
-                wanted = f"{least} to {most} arguments"
-            self.error(errors_names.ArgumentCount(span, name, wanted, len(e.args), usage(name, e.axes is not None)))
-            return False
-        return True
-
-    def call(self, e: syn.Call, args: list[tuple[Result, Span]], scope: Scope | None) -> Result:
-        """A function of the language, its arguments already elaborated."""
-        name = e.function.text
-        if e.axes is not None and name in OVER_AXES:
-            return axes_rules.over_axes(self, e, args[0], scope)
-        if name in SCALAR:
-            return self.elementwise(name, args, e.span, f"`{name}`")
-        match name:
-            case "min" | "max" | "logaddexp":
-                result, at = args[0]
-                for arg, span in args[1:]:
-                    result = self.elementwise(name, [(result, at), (arg, span)], e.span, f"`{name}`")
-                    at = at.to(span)
-                return result
-            case "clamp":
-                x, low, high = args
-                lower = self.elementwise("max", [x, low], e.span, "`clamp`")
-                return self.elementwise("min", [(lower, x[1].to(low[1])), high], e.span, "`clamp`")
-            case "transpose":
-                return axes_rules.transpose(self, e, args[0])
-            case _:
-                return self.draw(e, args)
-
-    def draw(self, e: syn.Call, args: list[tuple[Result, Span]]) -> Result:
-        """`uniform(lo, hi)` and the like: independent for every element of the param and every place in the text."""
-        name = e.function.text
-        if self.filling is None or self.filling.role != "param":
-            self.error(errors_names.InitialiserMisplaced(e.span, e.span.text, "the default of a param"))
-            return None
-        nodes: list[Node] = []
-        for arg, span in args:
-            if arg is None:
-                return None
-            if arg.kind == "complex":
-                self.error(errors_kinds.ComplexOperand(span, f"`{name}`"))
-                return None
-            nodes.append(arg.node)
-        self.draws += 1
-        return values.value(self.at(e.span).draw(name, tuple(nodes), self.filling.axes, self.draws - 1))
-
-    def expand(self, e: syn.Call, scope: Scope | None) -> Result:
-        """A macro's body in place of its call."""
-        m = self.d.macros[e.function.text]
-        name = m.name.text
-        self.used.add(f"{name}()")
-        args = [self.eval(a, scope) for a in e.args]
-        wanted_axes, given_axes = len(m.axes or ()), len(e.axes or ())
-        shown = ", ".join(f.text for f in m.formals)
-        example = f"{name}[{', '.join(a.text for a in m.axes)}]({shown})" if m.axes else f"{name}({shown})"
-        if wanted_axes != given_axes:
-            wanted = plural(wanted_axes, "axis").replace("axiss", "axes") if wanted_axes else "no axes"
-            given = str(given_axes) if given_axes else "none"
-            self.error(errors_names.BracketCount(e.function.span, name, wanted, given, example, m.name.span))
-            return None
-        if len(args) != len(m.formals):
-            wanted = plural(len(m.formals), "argument")
-            self.error(errors_names.ArgumentCount(e.function.span, name, wanted, len(args), example, m.name.span))
-            return None
-        if name in self.d.recursive or self.calls > MAX_CALLS:
-            if name not in self.d.recursive:
-                self.too_large(e.span)
-            return None
-        axes = {a.text: self.axis(b, scope) for a, b in zip(m.axes or (), e.axes or (), strict=True)}
-        formals = [f.text for f in m.formals]
-        key = None
-        if name not in self.d.delaying:
-            # without delays, equal arguments give an equal value as long as no name is assigned
-            seen = tuple((a.node, a.axes, a.past) if a is not None else None for a in args)
-            key = (name, tuple(axes.values()), seen, self.statement, self.final, self.unknown)
-            if key in self.expanded:
-                return self.expanded[key]
-        self.calls += 1
-        inner = Scope(
-            m,
-            (*(scope.path if scope else ()), id(e)),
-            {f: (a, scope) for f, a in zip(formals, e.args, strict=True)},
-            dict(zip(formals, args, strict=True)),
-            axes,
-            self.final,
-        )
-        self.stack.append((name, e.span))
-        try:
-            result = self.eval(m.body, inner)
-            if key is not None:
-                self.expanded[key] = result
-            return result
-        finally:
-            self.stack.pop()
 
     def too_large(self, span: Span) -> None:
         if "too large" not in self.told:
@@ -486,24 +305,3 @@ def unique(name: str, taken: Container[str]) -> str:
     while (name if number == 1 else f"{name}.{number}") in taken:
         number += 1
     return name if number == 1 else f"{name}.{number}"
-
-
-def _read_now(e: syn.Expr, d: Declarations, seen: set[str]) -> list[str]:
-    """The values that an expression reads in the same step, through macros, outside delays."""
-    found: list[str] = []
-    inside: set[int] = set()
-    for x, _ in walk(e):
-        if id(x) in inside:
-            continue
-        match x:
-            case syn.Call(function, args=args) if function.text in ("prev", "next"):
-                inside.update(id(y) for a in args for y, _ in walk(a))
-            case syn.Call(function) if function.text in d.macros and function.text not in seen:
-                m = d.macros[function.text]
-                formals = {f.text for f in m.formals}
-                found += [r for r in _read_now(m.body, d, {*seen, function.text}) if r not in formals]
-            case syn.Name(name):
-                found.append(name)
-            case _:
-                pass
-    return list(dict.fromkeys(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ssmc.expr import nodes as n
@@ -69,7 +70,10 @@ def update(el: Elaborator, s: syn.Equation, state: Declared | None) -> Result:
             case discretise.NotAffine():
                 el.error(errors_time.EquationNotAffine(at, name, method, refusal.reason))
         return None
-    new = ar.substitute([new], lambda x: read if x is unknown else None)[0]
+    held = list(el.lines.values())
+    new, *sources = ar.substitute([new, *(x.source for x in held)], lambda x: read if x is unknown else None)
+    for line, source in zip(held, sources, strict=True):
+        el.lines[line.name] = replace(line, source=source)
     return Value(new, new.axes)
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from ssmc.expr.nodes import Axes, base_axis
 from ssmc.source import Span
 from ssmc.step import axes_rules, errors_axes, values
-from ssmc.step.values import Result, Value, once
+from ssmc.step.values import Result, Scope, Value, once
 from ssmc.syntax import nodes as syn
 
 if TYPE_CHECKING:
-    from ssmc.step.elaborate import Elaborator, Scope
+    from ssmc.step.elaborate import Elaborator
 
 ELEMENTWISE = ("*", "/", "⊗")
 SUMMING = ("·", "@")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ssmc.expr.nodes import KINDS, Axes, Kind, Node
+from ssmc.expr.nodes import KINDS, Axes, Kind, Node, children
 from ssmc.source import Span
 from ssmc.step import delays, errors_axes, errors_kinds, errors_names, values
 from ssmc.step.declarations import Declared, declared_axes
@@ -67,7 +67,12 @@ class Round:
             return
         el.values[name] = v
         if v is not None:
-            el.arena.labels.setdefault(v.node, name)
+            self.label(v.node, name)
+
+    def label(self, node: Node, name: str) -> None:
+        """The user's name for an expression; inputs, params and the like have one."""
+        if children(node):
+            self.el.arena.labels.setdefault(node, name)
 
     def assign_state(self, state: Declared, v: Result, span: Span) -> None:
         el, name = self.el, state.name
@@ -88,7 +93,7 @@ class Round:
         ar = el.at(span)
         source = ar.cast(v.node, state.kind)
         self.sources[name] = source
-        ar.labels.setdefault(source, name)
+        self.label(source, name)
         el.values[name] = Value(ar.broadcast(source, state.axes), state.axes)
 
     def equation(self, number: int, s: syn.Equation) -> None:
@@ -124,7 +129,7 @@ class Round:
             return
         el.at(init.span)
         v = replace(el.cast(v, kind), axes=written)
-        el.arena.labels.setdefault(v.node, name)
+        self.label(v.node, name)
         el.values[name] = v
 
     def outputs(self) -> None:
@@ -193,6 +198,10 @@ class Round:
         if extra:
             el.error(errors_axes.InitAxes(e.span, what, f"`{of.name}`", extra, of.span, of.axes))
             return None
+        for axis in v.axes:
+            if f"{axis}'" in of.axes and f"{axis}'" not in v.axes:
+                el.error(errors_axes.SquareMixed(e.span, axis, of.span))
+                return None
         if not fits(v.kind, of.kind):
             el.error(errors_kinds.Narrowing(e.span, what, of.kind, v.kind, of.span, written_as(of)))
             return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ssmc.expr import nodes as n
 from ssmc.expr.arena import Arena
 from ssmc.expr.nodes import Axes, Kind, Node, base_axis
+from ssmc.syntax import nodes as syn
 
 Masks = tuple[tuple[str, Node], ...]
 
@@ -35,6 +36,22 @@ class Value:
 
 Result = Value | None
 """None: a mistake that was reported, or a value whose type is not known yet."""
+
+
+@dataclass(eq=False)
+class Scope:
+    """The formals of one call of a macro. `path` names the call: the places of the calls that led here.
+
+    `values` are the arguments as they are at the call. Inside a delay an argument is looked at again, in its own
+    scope, as it was at the earlier step.
+    """
+
+    macro: syn.Macro
+    path: tuple[int, ...]
+    args: Mapping[str, tuple[syn.Expr, Scope | None]]
+    values: dict[str, Result]
+    axes: Mapping[str, str | None]
+    final: bool
 
 
 def value(node: Node, past: Masks = ()) -> Value:
