@@ -69,7 +69,10 @@ class Problem:
 
     def diagnostic(self) -> Diagnostic:
         data: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        fill = lambda template: template.format(**data)  # noqa: E731
+
+        def fill(template: str) -> str:
+            return template.format(**data)
+
         return Diagnostic(
             code=self.code,
             title=fill(self.title),
