@@ -250,6 +250,11 @@ def test_fmt_leaves_a_wrong_file_and_formats_the_others(tmp_path: Path) -> None:
     assert wrong.read_text() == "ssm a\nh = (1 +\n"
 
 
+def test_the_examples_are_formatted(examples_dir: Path) -> None:
+    done = ssmc("fmt", "--check", *sorted(examples_dir.glob("*.ssm")))
+    assert (done.exit_code, done.output) == (0, "")
+
+
 # -- examples ----------------------------------------------------------------------------------------------------
 
 
