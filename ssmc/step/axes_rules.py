@@ -58,9 +58,14 @@ def masks_of(el: Elaborator, v: Value) -> Masks:
     return (*v.past, *((a, since_start(el, a)) for a in v.axes if a in el.growing and a not in known))
 
 
+def touching(el: Elaborator, v: Value, over: Sequence[str]) -> Masks:
+    """The masks of v that a reduction over these axes has to do with; a past of a past has masks over both axes."""
+    return tuple((a, m) for a, m in masks_of(el, v) if a in over or set(m.axes) & set(over))
+
+
 def masked(el: Elaborator, v: Value, over: Sequence[str], identity: Node) -> Node:
     """v with `identity` in place of steps before the start."""
-    mask = values.conjunction(el.arena, (m for a, m in masks_of(el, v) if a in over))
+    mask = values.conjunction(el.arena, (m for _, m in touching(el, v, over)))
     return v.node if mask is None else el.arena.where(mask, v.node, identity)
 
 
@@ -70,8 +75,7 @@ def masked(el: Elaborator, v: Value, over: Sequence[str], identity: Node) -> Nod
 def reduced(el: Elaborator, op: str, v: Value, over: Axes, order: Axes | None = None) -> Value:
     """A reduction of the operator table, steps before the start left out."""
     ar = el.arena
-    masks = masks_of(el, v)
-    if any(a in over for a, _ in masks):
+    if touching(el, v, over):
         node = v.node
         if node.kind == "bool" and op in ("sum", "prod", "max", "min"):
             node = ar.cast(node, "int")
@@ -121,17 +125,15 @@ def over_axes(el: Elaborator, e: syn.Call, arg: tuple[Result, Span], scope: Scop
 def count(el: Elaborator, v: Value, over: Axes) -> Node:
     """How many elements a mean is over: the sizes; of an axis of earlier steps, those since the start."""
     ar = el.arena
-    masks = dict(masks_of(el, v))
-    factors: list[Node] = []
-    for a in over:
-        mask = masks.get(a)
-        if mask is None:
-            factors.append(ar.size(a))
-        elif mask is since_start(el, a):
-            factors.append(ar.time() if a in el.growing else ar.map("min", ar.time(), ar.size(a)))
-        else:
-            factors.append(ar.map("max", ar.reduce("sum", ar.cast(mask, "int"), (a,)), ar.const(1)))
-    return ar.product(factors)
+    masks = dict(touching(el, v, over))
+    if all(a in over and m is since_start(el, a) for a, m in masks.items()):
+        held = {a: ar.time() if a in el.growing else ar.map("min", ar.time(), ar.size(a)) for a in masks}
+        return ar.product(held.get(a, ar.size(a)) for a in over)
+    both = values.conjunction(ar, masks.values())
+    assert both is not None
+    counted = tuple(a for a in over if a in both.axes)
+    there = ar.reduce("sum", ar.cast(both, "int"), counted)
+    return ar.product([ar.map("max", there, ar.const(1)), *(ar.size(a) for a in over if a not in counted)])
 
 
 # -- the axes themselves -------------------------------------------------------------------------------------------

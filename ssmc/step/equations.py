@@ -130,4 +130,4 @@ def _held(el: Elaborator, s: syn.Equation, read: Node) -> None:
             assigned = el.d.assigned[x.text][1]
             el.error(errors_time.HeldUnknown(x.span, s.state.text, x.text, assigned))
             return
-    el.error(errors_time.HeldUnknown(s.right.span, s.state.text, "f", s.state.span))
+    el.error(errors_time.OnlyDelayed(s.right.span, s.state.text))

@@ -123,7 +123,8 @@ class SquareMixed(Problem):
     title = "a square value meets one that has `{axis}` once"
     label = "has `{axis}` once: rows or columns?"
     helps = (
-        "for a matrix product write `@`; otherwise give the matrix two axes: `axis {axis}, M = {axis}`, `[{axis}, M]`",
+        "for a matrix product write `@`",
+        "otherwise give the matrix two axes: `axis {axis}, M = {axis}` and `[{axis}, M]`",
     )
 
     def secondary(self) -> tuple[Label, ...]:

@@ -151,6 +151,17 @@ class HeldUnknown(Problem):
 
 
 @dataclass(frozen=True)
+class OnlyDelayed(Problem):
+    """`h' = -prev(h) + x`."""
+
+    state: str
+    code = "E518"
+    title = "the equation for `{state}` does not contain `{state}`"
+    label = "contains only the `{state}` of the step before"
+    helps = ("write `{state}` itself: that is the unknown",)
+
+
+@dataclass(frozen=True)
 class StepMixed(Problem):
     state: str
     axis: str

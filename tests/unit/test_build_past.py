@@ -89,6 +89,27 @@ def test_a_delayed_past_knows_its_own_start() -> None:
         np.testing.assert_allclose(got[i], e.mean(0))
 
 
+def test_a_past_of_a_past() -> None:
+    text = """
+    axis T = 3, S = 2
+    input x
+    p = exp(past[T](past[S](x)))
+    output a = sum[T, S](p), b = mean[T, S](p), c = sum[T](mean[S](p)), d = max[S](-mean[T](p))
+    """
+    x = VAL[:, 0]
+    got = outputs(text, x=x)
+    for i in range(L):
+        p = [[np.exp(x[k]) for k in range(max(0, j - 1), j + 1)] for j in range(max(0, i - 2), i + 1)]
+        every = [e for row in p for e in row]
+        np.testing.assert_allclose(got["a"][i], sum(every))
+        np.testing.assert_allclose(got["b"][i], np.mean(every))
+        np.testing.assert_allclose(got["c"][i], sum(np.mean(row) for row in p))
+        # along S: the older of two, then the newer; the older is there wherever a step has one before it
+        older = [row[0] for row in p if len(row) == 2]
+        newer = [row[-1] for row in p]
+        np.testing.assert_allclose(got["d"][i], max(-np.mean(z) for z in (older, newer) if z))
+
+
 def test_the_first_element_of_a_growing_past() -> None:
     text = """
     axis V, T
