@@ -275,7 +275,7 @@ class Compiled:
 
         if backend not in BACKENDS:
             raise SpecError([problems.NoSuchBackend(None, str(backend), BACKENDS)])
-        return build.source(lower(self.plan(_sizes(sizes), batch, length, form or "auto")))
+        return build.source(lower(self.plan(_sizes(sizes), batch, length, form or "auto")), formatted=True)
 
     def save(
         self,

@@ -9,9 +9,14 @@ from ssmc.backends.torch.printer import print_program
 from ssmc.kernel.nodes import Program
 
 
-def source(program: Program) -> str:
-    """The module's text, standalone: it needs torch only."""
-    return print_program(program)
+def source(program: Program, formatted: bool = False) -> str:
+    """The module's text, standalone: it needs torch only. `formatted` is for readers; it takes a moment."""
+    text = print_program(program)
+    if not formatted:
+        return text
+    import black
+
+    return black.format_str(text, mode=black.Mode(line_length=110))
 
 
 def load(text: str, name: str) -> ModuleType:

@@ -123,7 +123,8 @@ class Expressions:
                 joined = f"torch.cat([{self._halo(halo, (n.BATCH, n.LAG, *rest))}, {x if time else f'({x}).unsqueeze(1)'}], 1)"
                 return self._reordered((joined, ATOM), (n.BATCH, axis, *rest), node.axes)
             case n.Prefix():
-                return f"{self.names['prefix', prefix_key(node)]}[{node.slot}]", POSTFIX
+                key = ",".join(str(id(x)) for x in (*node.args, *node.combined))
+                return f"{self.names['prefix', key]}[{node.slot}]", POSTFIX
             case n.Split(arg=arg, axis=axis, size=size, outer=outer, inner=inner):
                 at = arg.axes.index(axis)
                 code = self._helper("_split", self.code(arg), str(at), str(size))
@@ -378,13 +379,11 @@ class Expressions:
         return f"{code}.permute({', '.join(map(str, dims))})", POSTFIX
 
 
-def prefix_key(node: n.Prefix) -> str:
-    """What the slots of one prefix have in common."""
-    return ",".join(str(id(x)) for x in (*node.args, *node.combined))
+DTYPES = {"real": "real", "complex": "cplx", "int": "torch.int64", "bool": "torch.bool"}
 
 
 def dtype_of(node: Node) -> str:
-    return {"real": "real", "complex": "cplx", "int": "torch.int64", "bool": "torch.bool"}[node.kind]
+    return DTYPES[node.kind]
 
 
 def _factors(node: Node) -> list[Node]:

@@ -16,16 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 def _precision(like: Tensor) -> tuple[torch.dtype, torch.dtype, torch.device]:
     """The real and the complex element type that go with a tensor, and its device."""
-    if not (like.is_floating_point() or like.is_complex()):
-        return *_default_precision()[:2], like.device
-    real = like.real.dtype if like.is_complex() else like.dtype
+    real = like.real.dtype if like.is_complex() else like.dtype if like.is_floating_point() else torch.get_default_dtype()
     return real, (torch.complex128 if real == torch.float64 else torch.complex64), like.device
-
-
-def _default_precision() -> tuple[torch.dtype, torch.dtype, torch.device]:
-    """The element types where the call gives none."""
-    real = torch.get_default_dtype()
-    return real, (torch.complex128 if real == torch.float64 else torch.complex64), torch.device("cpu")
 
 
 def _shift(x: Tensor, dim: int, steps: int) -> Tensor:
@@ -198,8 +190,8 @@ def _fft_conv(kernel: Tensor, x: Tensor, summed: int) -> Tensor:
     return torch.fft.irfft(product, size)[..., :steps]
 
 
-def _recomputed(function: Callable[..., Any], *args: Any) -> Any:
+def _recomputed(chunk: Callable[..., Any], *args: Any) -> Any:
     """Run a chunk. For the backward only its arguments are kept: what it computed is computed again."""
-    if torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args):
-        return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False, determinism_check="none")
-    return function(*args)
+    if not torch.is_grad_enabled():
+        return chunk(*args)
+    return checkpoint(chunk, *args, use_reentrant=False, preserve_rng_state=False, determinism_check="none")

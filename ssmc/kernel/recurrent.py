@@ -30,7 +30,18 @@ def lower_recurrent(tiles: Tiles, component: Component, chunk: int) -> None:
         now[r] = ar.local(tiles.names.fresh(f"{outer.name}_t"), outer.axes, outer.kind)
         carries.append(k.Carry(now[r], outer))
 
+    users: dict[Node, list[Node]] = {}
+    for node in inside:
+        for child in n.children(node):
+            users.setdefault(child, []).append(node)
+    wish = component.registers[0]
     values: dict[Node, Node] = {}
+    # what lies along a past that grows inside this loop cannot be computed before it
+    growing = {
+        x.axis
+        for x in inside
+        if isinstance(x, n.History) and x.register in own and graph.register[x.register].depth.unbounded
+    }
 
     def per_step(node: Node) -> Node | None:
         if node in values:
@@ -48,15 +59,15 @@ def lower_recurrent(tiles: Tiles, component: Component, chunk: int) -> None:
                     new = ar.append(arg, now[r], axis)
                 else:
                     new = ar.frames(arg, now[r], axis, 0, True)
-            case _ if node in inside:
-                return None
+            case _ if node in inside or growing & set(node.axes):
+                return node if isinstance(node, n.Index) else None
             case n.Const() | n.Size() | n.Index():
                 return node
             case _:
                 tile = tiles.tile(node)
                 rest = tuple(a for a in tile.axes if a != n.TIME)
                 if n.TIME in tile.axes and not isinstance(tile, n.Local | n.Load):
-                    tile = tiles.let(ar.labels.get(node, "step"), tile, node)
+                    tile = tiles.let(ar.labels.get(node) or operand_name(node, users, inside, wish), tile, node)
                 if isinstance(tile, n.Local):
                     new = ar.local(tile.name, rest, tile.kind)
                 elif isinstance(tile, n.Load):
@@ -84,6 +95,14 @@ def lower_recurrent(tiles: Tiles, component: Component, chunk: int) -> None:
             ar.labels.setdefault(tiles.trajectory[r], ar.labels[source])
         tiles.sets.append(k.Set(tiles.carries[r], now[r], register.span))
     tiles.statements.append(k.For(1, False, tuple(carries), tuple(body)))
+
+
+def operand_name(node: Node, users: dict[Node, list[Node]], inside: set[Node], fallback: str) -> str:
+    """What to call a value computed before the loop: by what the update does with it."""
+    ops = {u.op for u in users.get(node, ()) if isinstance(u, n.Map) and u in inside}
+    if ops == {"mul"}:
+        return f"{fallback}_decay"
+    return f"{fallback}_drive" if ops <= {"add", "sub"} and ops else f"{fallback}_in"
 
 
 def core(sources: list[Node], own: set[str]) -> set[Node]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ssmc.expr.nodes import Node, base_axis
+from ssmc.expr.nodes import Node
 from ssmc.plan.costs import CHUNK, Subject, cost
 from ssmc.plan.machines import Machine
 from ssmc.plan.nodes import FORM_NAMES, Form, FormName
 from ssmc.plan.work import Quantities
+from ssmc.recurrence.chunkable import Refusal, chunkable
 from ssmc.recurrence.invariant import conv_reason
 from ssmc.recurrence.nodes import Analysis, Component
-from ssmc.recurrence.readout import Reading, Tap, taps
-from ssmc.recurrence.separable import MatrixForm, matrix_form
+from ssmc.recurrence.separable import MatrixForm
 
 DELAY = "a delay line: nothing is fed back, so every step is free of the others"
 LEGAL: dict[FormName, str] = {
@@ -29,7 +29,7 @@ def verdicts(analysis: Analysis, component: Component) -> tuple[dict[FormName, t
         return {"recurrent": (True, DELAY), "scan": no, "chunked": no, "conv": no}, subject
     chunked = _chunked(analysis, component)
     if not isinstance(chunked, str):
-        subject = subject.with_matrix(chunked.rows, chunked.cols)
+        subject = subject.with_matrix(chunked)
     found: dict[FormName, str] = {
         "recurrent": "",
         "scan": _scan(analysis, component),
@@ -73,27 +73,10 @@ def blockers(analysis: Analysis, component: Component) -> tuple[str, ...]:
 
 
 def _chunked(analysis: Analysis, component: Component) -> str | MatrixForm:
-    if component.algebra != "affine":
-        return f"its algebra is {component.algebra}, not affine"
-    found = matrix_form(analysis, component)
-    if isinstance(found, str):
-        return found
-    uses = matrix_readings(analysis, component, found)
-    if isinstance(uses, Node):
-        return "the matrix of every step is used whole" + place(analysis, uses)
+    found = chunkable(analysis, component)
+    if isinstance(found, Refusal):
+        return found.reason + (place(analysis, found.node) if found.node is not None else "")
     return found
-
-
-def matrix_readings(analysis: Analysis, component: Component, form: MatrixForm) -> tuple[Tap, ...] | Node:
-    """The taps that sum over one side of the matrix, or the expression that uses the state in another way."""
-    rows, columns = set(form.rows), set(form.cols)
-
-    def accepts(reading: Reading) -> bool:
-        held = {base_axis(a) for a in reading.right.axes}
-        mixed = set(reading.mixed)
-        return (mixed == rows and not held & columns) or (mixed == columns and not held & rows)
-
-    return taps(analysis, component, accepts)
 
 
 def _conv(analysis: Analysis, component: Component) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ssmc.expr.nodes import Node
 from ssmc.recurrence.nodes import Analysis, Component
 from ssmc.recurrence.readout import Reading, Tap, taps
@@ -24,18 +26,26 @@ def chunked_readings(analysis: Analysis, component: Component, form: MatrixForm)
     return taps(analysis, component, accepts)
 
 
-def chunked_reason(analysis: Analysis, component: Component) -> str | None:
-    """Why the form chunked is not legal, or None if it is."""
+@dataclass(frozen=True)
+class Refusal:
+    """Why a form is not legal, and the expression at fault where one is."""
+
+    reason: str
+    node: Node | None = None
+
+
+def chunkable(analysis: Analysis, component: Component) -> MatrixForm | Refusal:
+    """The matrix form of a component that the chunked form can compute, or why it cannot."""
     if component.algebra not in ("affine", "stabilised"):
-        return "the update is not affine in the state"
+        return Refusal(f"its algebra is {component.algebra}, not affine")
     form = matrix_form(analysis, component)
     if isinstance(form, str):
-        return form
-    for part, what in ((form.alpha, "rows"), (form.beta, "columns")):
+        return Refusal(form)
+    for part, side in ((form.alpha, "rows"), (form.beta, "columns")):
         if part is not None and part.log is None:
-            return f"the decay along the {what} is not provably positive: it has no logarithm (write it as exp, sigmoid, …)"
-    if isinstance(chunked_readings(analysis, component, form), Node):
-        return "the whole matrix state of every step is used, not only sums over its rows or columns"
-    return None
-
-
+            why = f"the decay along the {side} has no provable logarithm: write it as exp, sigmoid, …"
+            return Refusal(why, part.value)
+    uses = chunked_readings(analysis, component, form)
+    if isinstance(uses, Node):
+        return Refusal("the matrix of every step is used whole", uses)
+    return form

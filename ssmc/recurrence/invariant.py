@@ -83,6 +83,8 @@ def conv_reason(analysis: Analysis, component: Component) -> str | None:
         return "the decay is not the same at every step" if component.time == "data" else "the decay depends on t"
     if len(component.registers) != 1:
         return "several states are coupled"
+    if analysis.graph.register[component.registers[0]].kind not in ("real", "complex"):
+        return "the state is an integer: a convolution would round it"
     ((_, form),) = component.affine
     if any(t.mixed for t in form.terms):
         return "the transition is not diagonal"

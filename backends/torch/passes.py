@@ -1,0 +1,211 @@
+"""A pass as PyTorch code: a loop over chunks whose body is a function of its own.
+
+The body is a function so that the backward can keep the carries alone and run it again. It reads parameters, sizes and
+values computed once from the function around it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ssmc.expr import nodes as n
+from ssmc.expr.nodes import Axes
+from ssmc.kernel import nodes as k
+
+from ssmc.backends.torch.expressions import DTYPES
+from ssmc.backends.torch.scope import INDENT, Names, Scope, assign, indented, tuple_of, values_of
+
+
+def print_pass(scope: Scope, number: int, p: k.Pass, names: Names) -> list[str]:
+    """The lines of a pass, inside `sequence`."""
+    return _Pass(scope, number, p, names).lines()
+
+
+@dataclass
+class _Pass:
+    scope: Scope
+    number: int
+    p: k.Pass
+    names: Names
+
+    def __post_init__(self) -> None:
+        self.loop = self.p.loop
+        self.buffers = self.scope.buffers
+        self.carried = [c.target.name for c in self.loop.carries]
+        self.stores = [s.buffer for s in self.loop.body if isinstance(s, k.Store)]
+        loads = self._loads(self.loop.body)
+        self.sequences = [x for x in loads if self.buffers[x].role in ("input", "workspace")]
+        self.timed = "t" in loads
+        self.function = f"chunk_{self.number}" if self.loop.block else f"sweep_{self.number}"
+        self.flip = ".flip(1)" if self.loop.reverse else ""
+
+    def lines(self) -> list[str]:
+        scope, ex = self.scope, self.scope.expressions(self.names)
+        out = ["", f"# --- {self.p.title}"]
+        for s in self.p.before:
+            assert isinstance(s, k.Let)
+            out.append(assign(s.target.name, ex.code(s.value), s.span))
+        out += ["", *self._function(), ""]
+        out += [f"{c.target.name} = {ex.code(c.init)}" for c in self.loop.carries]
+        out += self._run()
+        for s in self.p.final:
+            b = self.buffers[s.buffer]
+            inner = scope.expressions({**self.names, ("size", n.LAG): "1"})
+            out.append(f'new_state["{b.entry}"] = {scope.stored(inner, s.value, b.axes, b.kind)}')
+        return out
+
+    # -- the loop over chunks ------------------------------------------------------------------------------------
+
+    def _run(self) -> list[str]:
+        """The calls of the chunk's function, and the outputs from their parts."""
+        out: list[str] = []
+        chunk = self.loop.block
+        arguments: list[str] = []
+        if self.timed:
+            first, last = ("t0 + start + 1", "t0 + start + steps + 1")
+            if self.loop.reverse:
+                first, last = "t0 + length - start", "t0 + length - start - steps, -1"
+            arguments.append(f"torch.arange({first}, {last}, device=device)")
+        arguments += self.carried
+        for x in self.sequences:
+            if chunk:
+                out.append(f"{x}_tiles = {x}{self.flip}.split({chunk}, 1)")
+            arguments.append(f"{x}_tiles[i]" if chunk else f"{x}{self.flip}")
+        out += [f"{s}_parts: list[Tensor] = []" for s in self.stores]
+        if chunk:
+            out.append(f"for i, start in enumerate(range(0, length, {chunk})):" if self.sequences
+                       else f"for start in range(0, length, {chunk}):")
+            out.append(f"{INDENT}steps = min({chunk}, length - start)")
+        else:
+            out += ["if length > 0:", f"{INDENT}start, steps = 0, length" if self.timed else f"{INDENT}steps = length"]
+        call = f"{self.function}({', '.join(['steps', *arguments])})"
+        if self.loop.recompute:
+            self.scope.used.add("_recomputed")
+            call = f"_recomputed({self.function}, {', '.join(['steps', *arguments])})"
+        results = [*self.carried, *(f"{s}_part" for s in self.stores)]
+        out.append(f"{INDENT}{tuple_of(results)} = {call}" if results else f"{INDENT}{call}")
+        out += [f"{INDENT}{s}_parts.append({s}_part)" for s in self.stores]
+        for s in self.stores:
+            b = self.buffers[s]
+            shape = ", ".join(
+                "0" if a == n.TIME else self.names["size", n.base_axis(a)] for a in b.axes
+            )
+            empty = f"torch.zeros({shape}, dtype={DTYPES[b.kind]}, device=device)"
+            out.append(f"{s} = torch.cat({s}_parts, 1){self.flip} if {s}_parts else {empty}")
+        return out
+
+    # -- the body of a chunk -------------------------------------------------------------------------------------
+
+    def _function(self) -> list[str]:
+        loads = [*(["t"] if self.timed else []), *self.carried, *self.sequences]
+        params = ", ".join(["steps: int", *(f"{x}: Tensor" for x in loads)])
+        names: Names = {**self.names, ("size", n.TIME): "steps", ("size", n.SOURCE): "steps"}
+        for s in self.loop.body:
+            for node in n.postorder(list(values_of(s))):
+                if isinstance(node, n.Split):
+                    names["size", n.base_axis(node.outer)] = f"-(-steps // {node.size})"
+                    names["size", node.inner] = str(node.size)
+        return [f"def {self.function}({params}) -> tuple[Tensor, ...]:", *indented(self._body(names))]
+
+    def _body(self, names: Names) -> list[str]:
+        scope, ex = self.scope, self.scope.expressions(names)
+        out: list[str] = []
+        sets: dict[str, str] = {}
+        stored: dict[str, str] = {}
+        lets: dict[str, Axes] = {}
+        for s in self.loop.body:
+            out += scope.prefixes(values_of(s), ex)
+            match s:
+                case k.Section(title=title):
+                    out.append(f"# --- {title}")
+                case k.Let(target=target, value=value, span=span):
+                    lets[target.name] = target.axes
+                    out.append(assign(target.name, ex.code(value), span))
+                case k.Set(target=target, value=value):
+                    sets[target.name] = scope.stored(ex, value, target.axes, target.kind)
+                case k.Store(buffer=buffer, value=value, span=span):
+                    b = self.buffers[buffer]
+                    code = scope.stored(ex, value, b.axes, b.kind)
+                    if not code.isidentifier():
+                        out.append(assign(f"{buffer}_tile", code, span))
+                        code = f"{buffer}_tile"
+                    stored[buffer] = code
+                case k.For():
+                    out += self._steps(s, names, lets)
+        results = [*(sets.get(c, c) for c in self.carried), *(stored[s] for s in self.stores)]
+        out.append(f"return {tuple_of(results)}" if results else "return ()")
+        return out
+
+    # -- one step after the other --------------------------------------------------------------------------------
+
+    def _steps(self, loop: k.For, names: Names, lets: dict[str, Axes]) -> list[str]:
+        scope, inner = self.scope, dict(names)
+        scratch = [self.buffers[s.buffer] for s in loop.body if isinstance(s, k.Store)]
+        sequences: dict[str, Axes] = {}
+        for node in n.postorder([v for s in loop.body for v in values_of(s)]):
+            if isinstance(node, n.Local) and n.TIME in lets.get(node.name, ()):
+                sequences[node.name] = lets[node.name]
+                inner["local", node.name] = f"{node.name}_t"
+            elif isinstance(node, n.Load) and n.TIME in self.buffers[node.buffer].axes:
+                code = names["load", node.buffer]
+                sequences[code] = self.buffers[node.buffer].axes
+                inner["load", node.buffer] = f"{code}_t"
+        ex = scope.expressions(names)
+        out = [f"{c.target.name} = {ex.code(c.init)}" for c in loop.carries]
+        out += [f"{b.name}_steps: list[Tensor] = []" for b in scratch]
+        slices = [f"{x}.unbind({axes.index(n.TIME)})" for x, axes in sequences.items()]
+        targets = ", ".join(f"{x}_t" for x in sequences)
+        if not slices:
+            out.append("for _ in range(steps):")
+        elif len(slices) == 1:
+            out.append(f"for {targets} in {slices[0]}:")
+        else:
+            out.append(f"for {targets} in zip({', '.join(slices)}, strict=True):")
+        out += indented(self._step(loop, inner))
+        out += [f"{b.name} = torch.stack({b.name}_steps, 1)" for b in scratch]
+        return out
+
+    def _step(self, loop: k.For, names: Names) -> list[str]:
+        scope, ex = self.scope, self.scope.expressions(names)
+        ex.fuse = True
+        out: list[str] = []
+        for axis, registers in scope.growing.items():
+            grown = [c.target.name for c in loop.carries if self._grows(c, registers)]
+            if grown:
+                names["size", axis] = f"{scope.size(axis)}_now"
+                out.append(f"{scope.size(axis)}_now = {grown[0]}.shape[1] + 1")
+        names_of, values = [], []
+        targets = {c.target.name: c.target for c in loop.carries}
+        for s in loop.body:
+            match s:
+                case k.Let(target=target, value=value, span=span):
+                    out.append(assign(target.name, ex.code(value), span))
+                case k.Set():
+                    target = targets[s.target.name]
+                    names_of.append(target.name)
+                    values.append(scope.stored(ex, s.value, target.axes, target.kind))
+                case k.Store(buffer=buffer, value=value):
+                    b = self.buffers[buffer]
+                    code = scope.stored(ex, value, tuple(a for a in b.axes if a != n.TIME), b.kind)
+                    out.append(f"{buffer}_steps.append({code})")
+        if names_of:
+            out.append(f"{', '.join(names_of)} = {', '.join(values)}")
+        return out
+
+    def _grows(self, carry: k.Carry, registers: set[str]) -> bool:
+        """Whether an inner loop's carry is the whole past of one of the registers: it starts from the chunk's carry of it."""
+        for c in self.loop.carries:
+            if carry.init is c.target and n.LAG in carry.target.axes:
+                loads = [x for x in n.postorder([c.init]) if isinstance(x, n.Load)]
+                return any(self.buffers[x.buffer].entry in registers for x in loads)
+        return False
+
+    def _loads(self, body: tuple[k.Statement, ...]) -> list[str]:
+        found: dict[str, None] = {}
+        for s in body:
+            for node in n.postorder(list(values_of(s))):
+                if isinstance(node, n.Load):
+                    found[node.buffer] = None
+            if isinstance(s, k.For):
+                found.update(dict.fromkeys(self._loads(s.body)))
+        return list(found)

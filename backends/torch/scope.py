@@ -1,0 +1,164 @@
+"""What the printers of one module share: the code of names and sizes, and the helper functions in use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ssmc.diagnostics import CompilerBug
+from ssmc.expr import nodes as n
+from ssmc.expr.nodes import Axes, Kind, Node
+from ssmc.kernel import nodes as k
+from ssmc.source import Span
+
+from ssmc.backends.torch.expressions import DTYPES, Expressions
+
+INDENT = "    "
+Names = dict[tuple[str, str], str]  # ("local" | "load" | "size" | "prefix", name) -> code
+
+_NOT_FREE = {"t", "t0", "batch", "length", "sizes", "state", "device", "real", "cplx", "steps", "start", "like", "i", "F",
+             "torch", "math", "Tensor", "Any", "Callable", "Sequence", "checkpoint", "new_state"}
+
+
+class Scope:
+    """Of a program."""
+
+    def __init__(self, program: k.Program) -> None:
+        self.program, self.graph = program, program.graph
+        self.buffers = {b.name: b for b in program.buffers}
+        self.used: set[str] = set()
+        # the axes of whole pasts, each with the registers that lie along it
+        self.growing: dict[str, set[str]] = {}
+        for x in n.postorder(self.graph.roots):
+            if isinstance(x, n.History) and self.graph.register[x.register].depth.unbounded:
+                self.growing.setdefault(x.axis, set()).add(x.register)
+
+    def of_role(self, *roles: str) -> list[k.Buffer]:
+        return [b for b in self.program.buffers if b.role in roles]
+
+    def size(self, axis: str) -> str:
+        """The variable that holds the length of an axis."""
+        return f"size_{axis}" if axis in self.buffers or axis in _NOT_FREE else axis
+
+    def names(self) -> Names:
+        """The names outside any loop."""
+        names: Names = {("size", n.BATCH): "batch"}
+        for axis in self.axes():
+            names["size", axis] = self.size(axis)
+        for b in self.program.buffers:
+            names["load", b.name] = f'state["{b.entry}"]' if b.role == "state" else b.name
+        return names
+
+    def axes(self) -> list[str]:
+        every = [a.name for a in self.graph.axes]
+        for r in self.graph.registers:
+            every += (a for a in map(n.base_axis, r.axes) if a not in every)
+        return every
+
+    def size_lines(self) -> list[str]:
+        """Every size by its variable; `pruned` drops those that a function does not use."""
+        return [f'{self.size(a)} = sizes["{a}"]' for a in self.axes() if a not in self.growing]
+
+    def like(self) -> str:
+        """A tensor of the call whose precision and device are the program's."""
+        for b in self.of_role("input", "param"):
+            if b.kind in ("real", "complex"):
+                return b.name
+        for b in sorted(self.of_role("state"), key=lambda b: b.kind not in ("real", "complex")):
+            return f'state["{b.entry}"]'
+        for b in self.of_role("input", "param"):
+            return b.name
+        return "torch.zeros(())"
+
+    def expressions(self, names: Names) -> Expressions:
+        ex = Expressions(names)
+        ex.used = self.used
+        return ex
+
+    def stored(self, ex: Expressions, value: Node, axes: Axes, kind: Kind) -> str:
+        """`value` with exactly these dimensions and this kind."""
+        sizes = {a: ex.names.get(("size", n.base_axis(a)), "-1") for a in axes}
+        code = ex.as_axes(value, axes, sizes)
+        return code if value.kind == kind else f"({code}).to({DTYPES[kind]})"
+
+    def prefixes(self, values: Iterable[Node], ex: Expressions) -> list[str]:
+        """Lines that compute the parallel prefixes below `values`, each once for all its slots."""
+        lines: list[str] = []
+        for node in n.postorder(list(values)):
+            if not isinstance(node, n.Prefix) or ("prefix", prefix_key(node)) in ex.names:
+                continue
+            self.used.add("_prefix")
+            number = sum(1 for key in ex.names if key[0] == "prefix") + 1
+            suffix = f"_{number}" if number > 1 else ""
+            inside: Names = {**ex.names, ("size", n.TIME): "-1", ("size", n.BATCH): "-1"}
+            inner = self.expressions(inside)
+            slots = [_local(x) for x in node.later]
+            results = []
+            for value, slot in zip(node.combined, slots, strict=True):
+                code = inner.as_axes(value, slot.axes)
+                results.append(code if value.kind == slot.kind else f"({code}).to({DTYPES[slot.kind]})")
+            lines += [
+                f"def combine{suffix}(earlier: Sequence[Tensor], later: Sequence[Tensor]) -> tuple[Tensor, ...]:",
+                f"{INDENT}{tuple_of(_local(x).name for x in node.earlier)} = earlier",
+                f"{INDENT}{tuple_of(x.name for x in slots)} = later",
+                f"{INDENT}return {tuple_of(results)}",
+                "",
+            ]
+            elements = [self.stored(ex, a, s.axes, s.kind) for a, s in zip(node.args, slots, strict=True)]
+            lines.append(f"prefix{suffix} = _prefix(combine{suffix}, ({tuple_of(elements)}))")
+            ex.names["prefix", prefix_key(node)] = f"prefix{suffix}"
+        return lines
+
+
+def prefix_key(node: n.Prefix) -> str:
+    """What the slots of one prefix have in common."""
+    return ",".join(str(id(x)) for x in (*node.args, *node.combined))
+
+
+def _local(node: Node) -> n.Local:
+    if not isinstance(node, n.Local):
+        raise CompilerBug("a slot of a prefix is not a placeholder")
+    return node
+
+
+def tuple_of(parts: Iterable[str]) -> str:
+    items = list(parts)
+    return f"{items[0]}," if len(items) == 1 else ", ".join(items)
+
+
+def assign(name: str, code: str, span: Span | None) -> str:
+    line = f"{name} = {code}"
+    return f"{line}  # {span.where.rsplit('/', 1)[-1]}" if span is not None else line
+
+
+def indented(lines: Iterable[str]) -> list[str]:
+    return [INDENT + line if line else "" for line in lines]
+
+
+def values_of(statement: k.Statement) -> tuple[Node, ...]:
+    match statement:
+        case k.Let(value=value) | k.Set(value=value) | k.Store(value=value):
+            return (value,)
+        case k.For(carries=carries):
+            return tuple(c.init for c in carries)
+        case _:
+            return ()
+
+
+def pruned(lines: list[str]) -> list[str]:
+    """Without the size bindings that nothing below uses."""
+    kept = list(lines)
+    for line in lines:
+        name, _, value = line.strip().partition(" = ")
+        if value.startswith('sizes["') and not any(_mentions(x, name) for x in kept if x is not line):
+            kept.remove(line)
+    return kept
+
+
+def _mentions(line: str, name: str) -> bool:
+    at = line.find(name)
+    while at >= 0:
+        before, after = line[at - 1 : at] if at else "", line[at + len(name) : at + len(name) + 1]
+        if not any(c.isidentifier() or c.isdigit() or c == '"' for c in (before, after)):
+            return True
+        at = line.find(name, at + 1)
+    return False
