@@ -134,7 +134,7 @@ class _Clamps:
     def moved_bound(self, bound: Node, by: Node) -> Node:
         """bound times by; a factor 0 makes even an infinite bound 0, for the whole map is constant then."""
         product = self.arena.mul(bound, by)
-        if not any(isinstance(x, n.Const) and x.value in (math.inf, -math.inf) for x in postorder([bound])):
+        if not _endless(bound):
             return product
         zero = self.arena.const(0)
         return self.arena.where(self.arena.map("eq", by, zero), zero, product)
@@ -171,6 +171,11 @@ class _Clamps:
         """The map to `value`: by its bounds where the slope is to stay 1, else by a slope of 0."""
         zero = self.arena.const(0)
         return Clamp(None, zero, value, value) if unit else Clamp(zero, value)
+
+
+def _endless(bound: Node) -> bool:
+    """Whether an infinity stands in an expression."""
+    return any(isinstance(x, n.Const) and x.value in (math.inf, -math.inf) for x in postorder([bound]))
 
 
 def infinity(arena: Arena, kind: Kind, side: str) -> Node:
@@ -219,8 +224,15 @@ def clamp_monoid(arena: Arena, register: Register, form: Clamp) -> Monoid:
         if "s" not in later:
             return y
         # a slope of 0 forgets the bounds before it, the infinite ones too
-        zero = arena.map("eq", later["s"], arena.const(0))
-        return arena.where(zero, arena.const(0), arena.mul(later["s"], y))
+        zero, slope = arena.map("eq", later["s"], arena.const(0)), later["s"]
+        side = next((k for k in ("lo", "hi") if y is earlier.get(k)), None)
+        if side is None or not _endless(element[side]):
+            return arena.where(zero, arena.const(0), arena.mul(slope, y))
+        # no product with an infinity, not even one that is discarded: its derivative would be 0 * inf
+        absent = arena.map("eq", y, infinity(arena, register.kind, "low" if side == "lo" else "high"))
+        far = arena.where(arena.map("lt", slope, arena.const(0)), arena.neg(y), y) if form.signed else y
+        near = arena.mul(slope, arena.where(absent, arena.const(0), y))
+        return arena.where(absent, arena.where(zero, arena.const(0), far), near)
 
     def bound(y: Node) -> Node:
         if "lo" in later:

@@ -68,7 +68,7 @@ def _transversals(groups: list[list[Poly]]) -> Iterable[frozenset[Poly]]:
     return (frozenset(c) for c in itertools.product(*groups))
 
 
-_ZERO_TEST: Any = object()  # what a comparison gives: clamps make one only, slope == 0
+_ZERO_TEST: Any = object()  # what a comparison gives: clamps compare slopes with 0 and bounds with an infinity
 
 
 class Lattices:
@@ -103,8 +103,16 @@ class Lattices:
                 return plus(x[0], scaled(x[1], self.constant(-1), positive=False))
             case "eq":
                 return _ZERO_TEST
+            case "lt":  # of a slope and 0
+                slope = _only(x[0])
+                sign = None if slope is None or x[1] != self.lift(0) else self.sign(slope)
+                if sign is None:
+                    raise Unprovable(op)
+                return sign < 0
+            case "where" if isinstance(args[0], bool):
+                return self.lift(args[1] if args[0] else args[2])
             case "where" if args[0] is _ZERO_TEST:
-                # where(s == 0, 0, s*y) is s*y for finite y: the guard only keeps 0 * inf away
+                # where(s == 0, 0, s*y) is s*y for finite y, and where(y == -inf, …, s*y): they only keep 0 * inf away
                 return self.lift(args[2])
             case _:
                 raise Unprovable(op)
