@@ -36,8 +36,10 @@ def leaves_time(nodes: Iterable[Node]) -> TimeDependence:
 
 
 def components_of(graph: StepGraph) -> list[tuple[str, ...]]:
-    """The strongly connected components, each after those it reads; deterministic, names in the graph's order."""
-    order = {r.name: i for i, r in enumerate(graph.registers)}
+    """The strongly connected components, each after those it reads; deterministic, states of fewer axes first."""
+    # small states before large ones: what a matrix state is read with is known when it is lowered
+    by_rank = sorted(graph.registers, key=lambda r: len(r.axes))
+    order = {r.name: i for i, r in enumerate(by_rank)}
     needs = {r.name: registers_read([r.source]) for r in graph.registers}
     members = {r: (r,) for r in order}
     links = {r: needs[r] - {r} for r in order}

@@ -109,7 +109,7 @@ def grows(el: Elaborator, v: Value, span: Span, what: str) -> bool:
 
 
 def prev_or_next(el: Elaborator, e: syn.Call, scope: Scope | None) -> Result:
-    """`prev(e, k, init)`; of a bare state, the state in its own direction."""
+    """`prev(e, k, init)` and `next`; `prev` of a bare state follows the state's direction."""
     function = e.function.text
     what = f"the number of steps of `{function}`"
     steps = axes_rules.integer(el, e.args[1], what, "a whole number, at least 1", 1) if len(e.args) > 1 else 1
@@ -120,11 +120,10 @@ def prev_or_next(el: Elaborator, e: syn.Call, scope: Scope | None) -> Result:
         return None
     ar = el.at(e.span)
     ahead = function == "next"
-    if state is not None and not ahead:
+    # what the step began with: `prev` of a state, and `next` of one that runs from the last step to the first
+    if state is not None and (state.reverse or not ahead) and init is None:
         assert state.axes is not None
         el.used.add(state.name)
-        if init is not None:
-            el.error(errors_time.StateDelayInit(init.span, state.name, state.span))
         if steps == 1:
             return values.value(ar.read(state.name, state.axes, state.kind))
         # a line of what the state was at the start of each step: it then begins with the state that the caller gave
@@ -133,7 +132,7 @@ def prev_or_next(el: Elaborator, e: syn.Call, scope: Scope | None) -> Result:
         el.sites.setdefault(site.key, site)
         known = el.assumed.get(site.key)
         return None if known is None else values.value(ar.read(known.register, known.axes, known.kind, steps - 1))
-    reverse = ahead != (state is not None and state.reverse)
+    reverse = ahead or (state is not None and state.reverse)
     site = Site(key_of(e, scope), "next" if ahead else "prev", reverse, e.args[0], scope, init, Depth(steps),
                 name or el.owner, e.span)  # fmt: skip
     el.sites.setdefault(site.key, site)

@@ -39,19 +39,6 @@ class InstantCycle(Problem):
 
 
 @dataclass(frozen=True)
-class StateDelayInit(Problem):
-    name: str
-    declared: Span
-    code = "E503"
-    title = "the state `{name}` has an initial value of its own"
-    label = "a second initial value"
-    helps = ("leave it out, and write it at the declaration: `state {name} = …`",)
-
-    def secondary(self) -> tuple[Label, ...]:
-        return (Label(self.declared, "declared here"),)
-
-
-@dataclass(frozen=True)
 class CoefficientsVary(Problem):
     """`conv` weights or `transfer` coefficients that depend on the step."""
 

@@ -189,7 +189,7 @@ def test_reverse_states() -> None:
     np.testing.assert_allclose(y["y"], h)
     np.testing.assert_allclose(y["a"], back(h, -1, 1.0))
     np.testing.assert_allclose(y["b"], back(h, -2, 1.0))
-    np.testing.assert_allclose(y["c"], back(h, 1))  # the other direction, from 0
+    np.testing.assert_allclose(y["c"], back(h, -1, 1.0))  # the step after in time: what the step began with
     np.testing.assert_allclose(y["d"], back(2 * h, 1))  # of an expression, `prev` is the step before
 
 
@@ -317,3 +317,15 @@ def test_circles_are_told_apart() -> None:
     assert codes("input x\ny = x + prev(z)\nz = 2*y\noutput y") == []
     assert codes("input x\ny = x + next(z)\nz = 2*y\noutput y") == []
     assert codes("input x\ny = x + next(z)\nz = 2*prev(y)\noutput y") == ["E505"]
+
+
+def test_a_state_with_a_value_before_the_start() -> None:
+    text = """
+    axis D
+    input x[D]
+    state h[D] = 1
+    h = 0.5*h + x
+    output y[D] = h, a[D] = prev(h, 1, 3)
+    """
+    y = outputs(text, x=X)
+    np.testing.assert_allclose(y["a"], back(y["y"], 1, 3.0))
