@@ -220,13 +220,17 @@ class Compiled:
         length: int = 2048,
         form: Form = "auto",
         target: str = "cpu",
+        gradients: bool = False,
     ) -> Plan:
-        """What each component runs as, and why. Raises SpecError where `form` is illegal or `target` unknown."""
+        """What each component runs as, and why; with `gradients`, where the backward is run too.
+
+        Raises SpecError where `form` is illegal or `target` unknown.
+        """
         from ssmc.plan.choose import choose
 
         return choose(
             self.analysis, form=form or "auto", sizes=_sizes(sizes), batch=batch, length=length, machine=target,
-            formulas=True,
+            formulas=True, gradients=gradients,
         )  # fmt: skip
 
     def _chooser(self, form: Form, backend: str | None, device: torch.device) -> Callable[..., Program]:
@@ -234,23 +238,29 @@ class Compiled:
             raise SpecError([problems.NoSuchBackend(None, str(backend), BACKENDS)])
         target = target_of(device)
 
-        def choose(sizes: Mapping[str, int], batch: int, length: int) -> Program:
-            return self._program(sizes, batch, length, form, target)
+        def choose(sizes: Mapping[str, int], batch: int, length: int, gradients: bool) -> Program:
+            return self._program(sizes, batch, length, form, target, gradients)
 
         return choose
 
-    def _program(self, sizes: Mapping[str, int], batch: int, length: int, form: Form, target: str) -> Program:
+    def _program(
+        self, sizes: Mapping[str, int], batch: int, length: int, form: Form, target: str, gradients: bool
+    ) -> Program:
         """The program for a request; the same one for all requests that the same plan answers."""
-        # powers of two: varying lengths must not make varying plans
-        batch, length = _rounded(batch), _rounded(length)
-        key = (tuple(sorted(sizes.items())), batch, length, _form_key(form), target)
-        plan = self._plans.get(key, lambda: self._choose(sizes, batch, length, form, target))
-        return self._programs.get(plan.key, lambda: self._generate(plan))
-
-    def _choose(self, sizes: Mapping[str, int], batch: int, length: int, form: Form, target: str) -> Plan:
         from ssmc.plan.choose import choose
 
-        return choose(self.analysis, form=form or "auto", sizes=sizes, batch=batch, length=length, machine=target)
+        # powers of two: varying lengths must not make varying plans
+        batch, length = _rounded(batch), _rounded(length)
+
+        def plan() -> Plan:
+            return choose(
+                self.analysis, form=form or "auto", sizes=sizes, batch=batch, length=length, machine=target,
+                gradients=gradients,
+            )  # fmt: skip
+
+        key = (tuple(sorted(sizes.items())), batch, length, _form_key(form), target, gradients)
+        chosen = self._plans.get(key, plan)
+        return self._programs.get(chosen.key, lambda: self._generate(chosen))
 
     def _generate(self, plan: Plan) -> Program:
         from ssmc.backends.torch import build

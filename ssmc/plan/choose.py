@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from ssmc.diagnostics import SpecError
-from ssmc.plan.costs import CHUNK, Subject, estimate
+from ssmc.plan.costs import cheapest
 from ssmc.plan.forms import DELAY, forms, verdicts
 from ssmc.plan.machines import Machine
 from ssmc.plan.machines import machine as find_machine
@@ -13,6 +14,15 @@ from ssmc.plan.nodes import FORM_NAMES, Choice, Form, FormName, Plan
 from ssmc.plan.problems import FormNotLegal, NoStateForForm, NoSuchForm, TwoForms
 from ssmc.plan.work import numbers, symbols
 from ssmc.recurrence.nodes import Analysis, Component
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A form asked for, and a chunk length if one was."""
+
+    form: FormName
+    chunk: int | None = None
+
 
 LONGEST = 1 << 20  # where the search for lengths at which the choice flips ends
 
@@ -26,12 +36,14 @@ def choose(
     length: int = 2048,
     machine: str | Machine = "cpu",
     formulas: bool = False,
+    gradients: bool = False,
 ) -> Plan:
     """The plan for a request.
 
     A form's name asks for it wherever it is legal, and must be legal somewhere; a dictionary asks for the components of
-    the states it names, where it must be legal. `formulas` fills in the costs' text and the lengths at which the choice
-    flips. Raises SpecError: no such form, not legal, no such target.
+    the states it names, where it must be legal. A name may end in a chunk length: `scan:128`, `recurrent:0` (the whole
+    sequence). `gradients` chooses for a forward with its backward. `formulas` fills in the costs' text and the lengths
+    at which the choice flips. Raises SpecError: no such form, not legal, no such target.
     """
     at = find_machine(machine)
     asked = _asked(analysis, form)
@@ -39,11 +51,13 @@ def choose(
     letters = symbols(analysis.graph) if formulas else None
     choices = []
     for component in analysis.components:
-        found = forms(analysis, component, q, at, letters)
-        choices.append(_choice(analysis, component, found, asked.get(component.index), form, at))
+        wanted = asked.get(component.index)
+        given = (wanted.form, wanted.chunk) if wanted is not None and wanted.chunk is not None else None
+        found = forms(analysis, component, q, at, letters, gradients, given)
+        choices.append(_choice(analysis, component, found, wanted, form, at))
     if formulas:
         choices = [
-            _with_flips(analysis, component, choice, asked.get(component.index), sizes or {}, batch, at)
+            _with_flips(analysis, component, choice, asked.get(component.index), sizes or {}, batch, at, gradients)
             for component, choice in zip(analysis.components, choices, strict=True)
         ]
     return Plan(analysis, tuple(choices), saved_by(choices), at.name)
@@ -53,20 +67,22 @@ def _choice(
     analysis: Analysis,
     component: Component,
     found: tuple[Form, ...],
-    wanted: FormName | None,
+    wanted: Wanted | None,
     form: str | Mapping[str, str],
     at: Machine,
 ) -> Choice:
     if not component.recurrent:
-        return Choice(component.index, "recurrent", CHUNK["recurrent"], DELAY, found)
+        return Choice(component.index, "recurrent", found[0].chunk, DELAY, found)
     legal = [f for f in found if f.legal]
     if wanted is not None:
-        picked = next(f for f in found if f.name == wanted)
+        picked = next(f for f in found if f.name == wanted.form)
         if picked.legal:
-            return Choice(component.index, wanted, CHUNK[wanted], "asked for", found)
+            return Choice(component.index, picked.name, picked.chunk, "asked for", found)
         if isinstance(form, Mapping):
             span = analysis.graph.register[component.registers[0]].span
-            raise SpecError([FormNotLegal(span, wanted, analysis.graph.name, (_reason(component, picked.reason),))])
+            raise SpecError(
+                [FormNotLegal(span, wanted.form, analysis.graph.name, (_reason(component, picked.reason),))]
+            )
     best = min(legal, key=lambda f: (_seconds(f), FORM_NAMES.index(f.name)))
     rest = sorted((f for f in legal if f is not best), key=_seconds)
     why = "the only legal form"
@@ -74,8 +90,8 @@ def _choice(
         others = ", ".join(f"{f.name} {in_words(_seconds(f))}" for f in rest)
         why = f"cheapest by estimate on {at.name}: {in_words(_seconds(best))}, against {others}"
     if wanted is not None:
-        why = f"`{wanted}` is not legal here; {why}"
-    return Choice(component.index, best.name, CHUNK[best.name], why, found)
+        why = f"`{wanted.form}` is not legal here; {why}"
+    return Choice(component.index, best.name, best.chunk, why, found)
 
 
 def _seconds(form: Form) -> float:
@@ -90,25 +106,25 @@ def in_words(seconds: float) -> str:
     return f"{seconds * 1e9:.3g} ns"
 
 
-def _asked(analysis: Analysis, form: str | Mapping[str, str]) -> dict[int, FormName]:
+def _asked(analysis: Analysis, form: str | Mapping[str, str]) -> dict[int, Wanted]:
     """The form asked for, by the index of a component. Raises SpecError where it can be had nowhere."""
     recurrent = [c for c in analysis.components if c.recurrent]
     if isinstance(form, Mapping):
         return _asked_by_state(recurrent, form)
     if form == "auto":
         return {}
-    name = _form_name(form)
-    if recurrent and name != "recurrent":
-        told = [(c, verdicts(analysis, c)[0][name]) for c in recurrent]
+    wanted = _wanted(form)
+    if recurrent and wanted.form != "recurrent":
+        told = [(c, verdicts(analysis, c)[0][wanted.form]) for c in recurrent]
         if not any(legal for _, (legal, _) in told):
             reasons = tuple(_reason(c, why) for c, (_, why) in told)
             span = analysis.graph.register[recurrent[0].registers[0]].span if len(recurrent) == 1 else None
-            raise SpecError([FormNotLegal(span, name, analysis.graph.name, reasons)])
-    return {c.index: name for c in recurrent}
+            raise SpecError([FormNotLegal(span, wanted.form, analysis.graph.name, reasons)])
+    return {c.index: wanted for c in recurrent}
 
 
-def _asked_by_state(recurrent: list[Component], form: Mapping[str, str]) -> dict[int, FormName]:
-    asked: dict[int, FormName] = {}
+def _asked_by_state(recurrent: list[Component], form: Mapping[str, str]) -> dict[int, Wanted]:
+    asked: dict[int, Wanted] = {}
     by: dict[int, str] = {}
     for state, text in form.items():
         home = next((c for c in recurrent if state in c.registers), None)
@@ -116,17 +132,21 @@ def _asked_by_state(recurrent: list[Component], form: Mapping[str, str]) -> dict
             raise SpecError([NoStateForForm(None, str(state), tuple(r for c in recurrent for r in c.registers))])
         if text == "auto":
             continue
-        name = _form_name(text)
-        if asked.setdefault(home.index, name) != name:
+        wanted = _wanted(text)
+        if asked.setdefault(home.index, wanted) != wanted:
             raise SpecError([TwoForms(None, by[home.index], state)])
         by[home.index] = state
     return asked
 
 
-def _form_name(text: str) -> FormName:
-    for name in FORM_NAMES:
-        if text == name:
-            return name
+def _wanted(text: str) -> Wanted:
+    """`scan`, or `scan:128`. Raises SpecError."""
+    name, colon, chunk = str(text).partition(":")
+    for known in FORM_NAMES:
+        if name == known and not colon:
+            return Wanted(known)
+        if name == known and chunk.isascii() and chunk.isdigit():
+            return Wanted(known, int(chunk))
     raise SpecError([NoSuchForm(None, str(text), FORM_NAMES)])
 
 
@@ -141,30 +161,38 @@ def saved_by(choices: list[Choice]) -> str:
     parts = []
     if chunks:
         steps = " or ".join(map(str, chunks))
-        parts.append(f"the states every {steps} steps, at chunk boundaries; everything inside a chunk is recomputed")
+        parts.append(f"keeps the states every {steps} steps, at chunk boundaries; recomputes everything inside a chunk")
     if whole:
-        parts.append("for a convolution its inputs; the kernel and the transforms are recomputed")
-    return "kept for the backward: " + ("; ".join(parts) or "the inputs")
+        parts.append("keeps a convolution's inputs, its kernel and transforms")
+    return "; ".join(parts) or "keeps the inputs"
 
 
 def _with_flips(
     analysis: Analysis,
     component: Component,
     choice: Choice,
-    wanted: FormName | None,
+    wanted: Wanted | None,
     sizes: Mapping[str, int],
     batch: int,
     at: Machine,
+    gradients: bool,
 ) -> Choice:
     """The choice with the lengths at which it flips: each form with the length from which it is chosen, from 1 on.
 
     Empty where one form is chosen at all lengths.
     """
     legal = [f.name for f in choice.forms if f.legal]
-    if not component.recurrent or wanted in legal or len(legal) < 2:
+    if not component.recurrent or (wanted is not None and wanted.form in legal) or len(legal) < 2:
         return choice
     _, subject = verdicts(analysis, component)
-    best = _cheapest(analysis, subject, legal, sizes, batch, at)
+    known: dict[int, FormName] = {}
+
+    def best(length: int) -> FormName:
+        if length not in known:
+            q, _ = numbers(analysis.graph, sizes, batch, length)
+            known[length] = min(legal, key=lambda f: cheapest(f, subject, q, at, gradients)[1].seconds(at, gradients))
+        return known[length]
+
     flips = [(best(1), 1)]
     low = 1
     while low < LONGEST:
@@ -178,18 +206,4 @@ def _with_flips(
         low = high
     if len(flips) == 1:
         flips = []
-    return Choice(choice.component, choice.form, choice.chunk, choice.why, choice.forms, tuple(flips))
-
-
-def _cheapest(
-    analysis: Analysis, subject: Subject, legal: list[FormName], sizes: Mapping[str, int], batch: int, at: Machine
-):
-    known: dict[int, FormName] = {}
-
-    def best(length: int) -> FormName:
-        if length not in known:
-            q, _ = numbers(analysis.graph, sizes, batch, length)
-            known[length] = min(legal, key=lambda f: estimate(f, subject, q, CHUNK[f]).seconds(at))
-        return known[length]
-
-    return best
+    return replace(choice, flips_at=tuple(flips))

@@ -21,15 +21,23 @@ from ssmc.plan.machines import Machine
 from ssmc.plan.nodes import Cost, FormName
 from ssmc.plan.work import Parts, Quantities, Work, parts_of, state_elements, work_of
 from ssmc.recurrence.nodes import Analysis, Component
+from ssmc.recurrence.separable import MatrixForm
 
-# Steps a chunk. A recurrent chunk keeps its states for one batched readout; a scan's costs a level each doubling; a
-# chunked one pays c for each step in products; its sub-chunks keep every exponent of a separable decay negative.
-CHUNK: dict[FormName, int] = {"recurrent": 64, "scan": 32, "chunked": 64, "conv": 0}
-SUBCHUNK = 16
+# Steps a chunk, the cheapest is taken. A recurrent chunk keeps its states for one batched readout; longer chunks of a
+# scan start fewer operations and hold more elements; a chunked one pays c for each step in products, and its pieces
+# keep every exponent of a decay with an axis negative. 0: the whole sequence.
+CHUNKS: dict[FormName, tuple[int, ...]] = {"recurrent": (64,), "scan": (32, 256, 2048), "chunked": (64,), "conv": (0,)}
+PIECE = 16
 WORD = 4  # bytes of a float32
-# operations that a chunk of the chunked form starts: decays, two masked products, two with the state, the carry
-CHUNKED_OPS = 16
-CONV_OPS = 24
+# Counted in the code that the torch backend prints, contractions as several: operations that a chunk of the chunked
+# form starts, and a convolution; and for each pair of steps in a piece of a separable decay, at each position.
+CHUNKED_OPS = 200
+CONV_OPS = 100
+PAIR_FLOPS, PAIR_WORDS = 32, 64
+# The backward runs a chunk again, records it, and takes two products for each one: so many times the forward's work,
+# and, an operation that is recorded and replayed costing far more to start, so many times the forward's starts.
+BACKWARD_WORK, BACKWARD_STARTS = 3, 10
+TILE_LIMIT = 4  # tiles of a chunk, in caches
 KERNEL_BLOCK = 4096  # steps of the kernel generated at a time
 
 
@@ -46,45 +54,51 @@ class Estimate:
     step_tile: Any
     chunk_tile: Any
 
-    def seconds(self, m: Machine) -> float:
+    def seconds(self, m: Machine, gradients: bool = False) -> float:
+        """The forward; with `gradients` the backward too."""
+
         def bandwidth(tile: float) -> float:
             return m.cache_bandwidth if tile <= m.cache else m.bandwidth
 
         moving = self.near / bandwidth(self.step_tile) + self.far / bandwidth(self.chunk_tile)
         computing = self.flops / m.flops + self.dots / m.dot_flops
-        return float(self.launches * m.overhead + max(moving, computing))
+        starting, working = self.launches * m.overhead, max(moving, computing)
+        if gradients:
+            return float((1 + BACKWARD_STARTS) * starting + (1 + BACKWARD_WORK) * working)
+        return float(starting + working)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A component with what its costs need; `matrix`: the (row, column) axes of a state written by outer products."""
+    """A component with what its costs need; `matrix`: its form where it is written by outer products."""
 
     analysis: Analysis
     component: Component
     parts: Parts
-    matrix: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    matrix: MatrixForm | None = None
 
     @staticmethod
     def of(analysis: Analysis, component: Component) -> Subject:
         return Subject(analysis, component, parts_of(analysis, component))
 
-    def with_matrix(self, rows: tuple[str, ...], columns: tuple[str, ...]) -> Subject:
-        return replace(self, matrix=(rows, columns))
+    def with_matrix(self, form: MatrixForm) -> Subject:
+        return replace(self, matrix=form)
 
 
 def estimate(form: FormName, subject: Subject, q: Quantities, chunk: int) -> Estimate:
-    """The counts of a legal form at the given sizes."""
+    """The counts of a legal form at the given sizes; `chunk` 0 is the whole sequence."""
     if q.symbolic and chunk:
         import sympy
 
         return _ESTIMATES[form](subject, q, sympy.Symbol("c", positive=True, integer=True))
-    return _ESTIMATES[form](subject, q, chunk)
+    return _ESTIMATES[form](subject, q, chunk or (q.length if q.symbolic else max(1, q.length)))
 
 
 def _recurrent(s: Subject, q: Quantities, chunk: Any) -> Estimate:
     core, bulk, readout = (work_of(x, q) for x in (s.parts.core, s.parts.bulk, s.parts.readout))
     steps = q.batch * q.length
-    batched = bulk + readout
+    # the states of a chunk are stacked for the readout
+    batched = bulk + readout + Work(0, 0, 2 * state_elements(s.analysis, s.component, q), 1)
     state = WORD * q.batch * state_elements(s.analysis, s.component, q)
     return Estimate(
         flops=steps * (core.flops + batched.flops),
@@ -111,6 +125,7 @@ def _scan(s: Subject, q: Quantities, chunk: Any) -> Estimate:
     # pairs first: each element is combined about twice, however long the chunk
     each = element + readout + apply + combine + combine
     steps, chunks = q.batch * q.length, q.ceil_div(q.length, chunk)
+    shuffles = 20 * len(monoid.element)  # slices and interleaving, at each level
     slots: Any = 0
     for x in monoid.element:
         slots = slots + q.elements(x.axes)
@@ -121,7 +136,7 @@ def _scan(s: Subject, q: Quantities, chunk: Any) -> Estimate:
         far=WORD * steps * (each.moved + 4 * slots),
         depth=chunks * (2 * levels + 1),
         # a level combines twice, slices and interleaves
-        launches=chunks * (element.ops + readout.ops + apply.ops + levels * (2 * combine.ops + 8 * len(monoid.element))),
+        launches=chunks * (element.ops + readout.ops + apply.ops + levels * (2 * combine.ops + shuffles)),
         step_tile=0,
         chunk_tile=2 * WORD * q.batch * chunk * slots,
     )
@@ -129,20 +144,27 @@ def _scan(s: Subject, q: Quantities, chunk: Any) -> Estimate:
 
 def _chunked(s: Subject, q: Quantities, chunk: Any) -> Estimate:
     assert s.matrix is not None
-    rows, columns = (q.elements(axes) for axes in s.matrix)
-    inner = {*s.matrix[0], *s.matrix[1]}
-    axes = s.analysis.graph.register[s.component.registers[0]].axes
-    heads = q.elements(a for a in axes if a not in inner)
+    rows, columns = (q.elements(axes) for axes in (s.matrix.rows, s.matrix.cols))
+    heads = q.elements(s.matrix.elementwise)
     steps, chunks = q.batch * q.length * heads, q.ceil_div(q.length, chunk)
+    # a decay with an axis: each pair of steps in a piece has its own, at every position of the axis
+    pairs: Any = 0
+    for decay, side in ((s.matrix.alpha, rows), (s.matrix.beta, columns)):
+        if decay is not None:
+            pairs = pairs + PIECE * side
     return Estimate(
-        flops=steps * (6 * chunk + 8 * (rows + columns)),
+        flops=steps * (6 * chunk + 8 * (rows + columns) + PAIR_FLOPS * pairs),
         dots=steps * (2 * chunk * (rows + columns) + 4 * rows * columns),
         near=0,
-        far=WORD * (steps * (4 * chunk + 8 * (rows + columns)) + 4 * q.batch * heads * chunks * rows * columns),
+        far=WORD
+        * (
+            steps * (4 * chunk + 8 * (rows + columns) + PAIR_WORDS * pairs)
+            + 4 * q.batch * heads * chunks * rows * columns
+        ),
         depth=chunks,
-        launches=chunks * CHUNKED_OPS,
+        launches=chunks * (CHUNKED_OPS if pairs == 0 else 2 * CHUNKED_OPS),
         step_tile=0,
-        chunk_tile=WORD * q.batch * heads * (chunk * (chunk + 2 * rows + 2 * columns) + rows * columns),
+        chunk_tile=WORD * q.batch * heads * (chunk * (chunk + 2 * rows + 2 * columns + 8 * pairs) + rows * columns),
     )
 
 
@@ -178,12 +200,30 @@ _ESTIMATES: dict[FormName, Callable[[Subject, Quantities, Any], Estimate]] = {
 }
 
 
-def cost(form: FormName, subject: Subject, q: Quantities, chunk: int, m: Machine, formulas: Quantities | None) -> Cost:
-    """The record of a form's cost: numbers at `q`, and text where symbols are given."""
-    at = estimate(form, subject, q, chunk)
+def cheapest(
+    form: FormName, subject: Subject, q: Quantities, m: Machine, gradients: bool = False, chunk: int | None = None
+) -> tuple[int, Estimate]:
+    """The chunk with the least estimate, and its counts; `chunk` is taken where it is given.
+
+    A longer chunk than the shortest is not taken where its tiles are far beyond the cache: memory is spent with it.
+    """
+    if chunk is not None:
+        return chunk, estimate(form, subject, q, chunk)
+    found = [(c, estimate(form, subject, q, c)) for c in CHUNKS[form]]
+    small = [(c, at) for c, at in found if c == found[0][0] or at.chunk_tile <= TILE_LIMIT * m.cache]
+    return min(small, key=lambda pair: pair[1].seconds(m, gradients))
+
+
+def cost(
+    form: FormName, subject: Subject, at: Estimate, m: Machine, formulas: Quantities | None, gradients: bool = False
+) -> Cost:
+    """The record of a form's cost: the counts `at` the sizes of a request, and text where symbols are given.
+
+    Operations, bytes and depth are the forward's; with `gradients` the seconds are of both directions.
+    """
     text = ("", "", "")
     if formulas is not None:
-        symbolic = estimate(form, subject, formulas, chunk)
+        symbolic = estimate(form, subject, formulas, CHUNKS[form][0])
         text = tuple(  # type: ignore[assignment]
             formula(x) for x in (symbolic.flops + symbolic.dots, symbolic.near + symbolic.far, symbolic.depth)
         )
@@ -192,7 +232,7 @@ def cost(form: FormName, subject: Subject, q: Quantities, chunk: int, m: Machine
         flops_at=float(at.flops + at.dots),
         bytes_at=float(at.near + at.far),
         depth_at=float(at.depth),
-        seconds_at=at.seconds(m),
+        seconds_at=at.seconds(m, gradients),
     )
 
 
@@ -201,6 +241,3 @@ def formula(x: Any) -> str:
     import sympy
 
     return str(sympy.factor_terms(sympy.expand(x))).replace("ceiling", "ceil")
-
-
-__all__ = ["CHUNK", "SUBCHUNK", "Estimate", "Subject", "Work", "cost", "estimate", "formula"]

@@ -13,11 +13,13 @@ from ssmc.diagnostics import SpecError
 from ssmc.expr.nodes import Axes, Node, base_axis
 from ssmc.expr.printer import show
 from ssmc.plan.choose import in_words
+from ssmc.plan.forms import blockers
 from ssmc.plan.nodes import Choice, Cost, Form, Plan
 from ssmc.plan.problems import NoSuchPass
 from ssmc.plan.work import NOMINAL_SIZE, numbers
 from ssmc.recurrence.families import spec_class
 from ssmc.recurrence.nodes import Component, Monoid
+from ssmc.recurrence.proof import prove
 from ssmc.step.nodes import Axis, Port, Register, StepGraph
 
 WIDTH = 100
@@ -76,9 +78,8 @@ def as_json(plan: Plan, request: Request) -> dict[str, Any]:
 
 
 def _component_json(plan: Plan, component: Component, choice: Choice) -> dict[str, Any]:
-    from ssmc.plan.forms import blockers
-
     monoid = component.monoid
+    proofs = prove(plan.analysis, component)
     return {
         "states": list(component.registers),
         "recurrent": component.recurrent,
@@ -90,6 +91,7 @@ def _component_json(plan: Plan, component: Component, choice: Choice) -> dict[st
         "notes": list(component.notes),
         "blockers": list(blockers(plan.analysis, component)),
         "combine": [f"{name} = {text}" for name, text in combine_lines(plan, monoid)] if monoid is not None else [],
+        "proofs": [{"statement": p.statement, "holds": p.holds, "method": p.method} for p in proofs],
         "forms": [_form_json(form) for form in choice.forms] if component.recurrent else [],
         "chosen": choice.form,
         "chunk": choice.chunk,
@@ -104,6 +106,7 @@ def _form_json(form: Form) -> dict[str, Any]:
         "name": form.name,
         "legal": form.legal,
         "reason": form.reason,
+        "chunk": form.chunk if form.legal else None,
         "flops": cost.flops_at if cost else None,
         "bytes": cost.bytes_at if cost else None,
         "depth": cost.depth_at if cost else None,
@@ -123,9 +126,9 @@ def as_text(plan: Plan, request: Request) -> str:
     for component, choice in zip(plan.analysis.components, plan.choices, strict=True):
         lines += ["", *_component(plan, component, choice)]
     lines += ["", *_state(graph)]
-    if plan.saved:
-        lines += ["", plan.saved]
-    lines += plan.analysis.facts
+    lines += ["", *_item("backward", plan.saved)]
+    for fact in plan.analysis.facts:
+        lines += _item("fact", fact)
     return "\n".join(lines)
 
 
@@ -171,8 +174,6 @@ def _item(name: str, text: str, indent: str = "  ") -> list[str]:
 
 
 def _component(plan: Plan, component: Component, choice: Choice) -> list[str]:
-    from ssmc.plan.forms import blockers
-
     graph = plan.analysis.graph
     registers = [graph.register[name] for name in component.registers]
     states = ", ".join(f"{r.name}{_axes(r.axes)}" for r in registers)
@@ -234,9 +235,7 @@ def _combine(plan: Plan, component: Component, monoid: Monoid) -> list[str]:
         lines += _item(
             "applied", f"{register} = {show(node, None, names=_short(monoid), each=_each(graph), limit=300)}"
         )
-    for text in proved(plan, component):
-        lines += _item("proof", text)
-    return lines
+    return lines + _proof_lines(plan, component)
 
 
 def _slot(local: Node) -> str:
@@ -264,20 +263,24 @@ def combine_lines(plan: Plan, monoid: Monoid) -> list[tuple[str, str]]:
     ]
 
 
-def proved(plan: Plan, component: Component) -> list[str]:
-    """What sympy proved of the combine operator, a line a fact."""
-    from ssmc.recurrence.proof import prove
-
-    return list(prove(plan.analysis, component))
+def _proof_lines(plan: Plan, component: Component) -> list[str]:
+    """The statements that sympy proved, then how; a statement that does not hold says so."""
+    proofs = prove(plan.analysis, component)
+    lines = []
+    for proof in proofs:
+        lines += _item("proved" if proof.holds else "NOT TRUE", proof.statement)
+    for method in dict.fromkeys(p.method for p in proofs):
+        lines += _item("by", method)
+    return lines
 
 
 def _forms(choice: Choice) -> list[str]:
     """The table of forms: legal ones with numbers and formulas, the others with the reason."""
-    rows = [["form", "operations", "bytes", "depth", "estimate"]]
+    rows = [["form", "chunk", "operations", "bytes", "depth", "estimate"]]
     for form in choice.forms:
         if form.legal and form.cost is not None:
             mark = "* " if form.name == choice.form else "  "
-            rows.append([mark + form.name, *_numbers(form.cost)])
+            rows.append([mark + form.name, str(form.chunk or "all"), *_numbers(form.cost)])
     lines = ["  " + line for line in _aligned(rows)]
     for form in choice.forms:
         if form.legal and form.cost is not None:

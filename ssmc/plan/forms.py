@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ssmc.expr.nodes import Node
-from ssmc.plan.costs import CHUNK, Subject, cost
+from ssmc.plan.costs import CHUNKS, Subject, cheapest, cost
 from ssmc.plan.machines import Machine
 from ssmc.plan.nodes import FORM_NAMES, Form, FormName
 from ssmc.plan.work import Quantities
@@ -40,19 +40,26 @@ def verdicts(analysis: Analysis, component: Component) -> tuple[dict[FormName, t
 
 
 def forms(
-    analysis: Analysis, component: Component, q: Quantities, machine: Machine, formulas: Quantities | None = None
+    analysis: Analysis,
+    component: Component,
+    q: Quantities,
+    machine: Machine,
+    formulas: Quantities | None = None,
+    gradients: bool = False,
+    wanted: tuple[FormName, int] | None = None,
 ) -> tuple[Form, ...]:
-    """Every form, legal with its cost or illegal with the reason."""
+    """Every form, legal with its cost at its best chunk (or the one `wanted`), or illegal with the reason."""
     found, subject = verdicts(analysis, component)
-    return tuple(
-        Form(
-            name,
-            found[name][0],
-            found[name][1],
-            cost(name, subject, q, CHUNK[name], machine, formulas) if found[name][0] and component.recurrent else None,
-        )
-        for name in FORM_NAMES
-    )
+    made = []
+    for name in FORM_NAMES:
+        legal, reason = found[name]
+        if not legal or not component.recurrent:
+            made.append(Form(name, legal, reason, chunk=CHUNKS[name][0] if legal else 0))
+            continue
+        given = wanted[1] if wanted is not None and wanted[0] == name else None
+        chunk, at = cheapest(name, subject, q, machine, gradients, given)
+        made.append(Form(name, True, reason, cost(name, subject, at, machine, formulas, gradients), chunk))
+    return tuple(made)
 
 
 def _scan(analysis: Analysis, component: Component) -> str:

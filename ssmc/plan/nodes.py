@@ -32,12 +32,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class Form:
-    """One form of one component: legal with a cost, or illegal with a reason."""
+    """One form of one component: legal with a cost at the chunk it would take, or illegal with a reason."""
 
     name: FormName
     legal: bool
     reason: str
     cost: Cost | None = None
+    chunk: int = 0
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ssmc.diagnostics import Problem, SpecError
@@ -34,8 +35,8 @@ from ssmc.runtime.shapes import (
 from ssmc.runtime.tensors import Precision, check_kinds, convert, precision_of, store, value_of
 from ssmc.step.nodes import StepGraph
 
-# (sizes, batch, length) -> the program to run
-Choose = Callable[[Mapping[str, int], int, int], Program]
+# (sizes, batch, length, whether gradients will be asked for) -> the program to run
+Choose = Callable[[Mapping[str, int], int, int, bool], Program]
 
 OPTIONS = ("state", "return_state", "form", "backend", "lengths", "cu_seqlens", "length", "sizes", "out")
 
@@ -52,6 +53,12 @@ class Bound:
     given: states.Given
     given_tensors: dict[str, Tensor]
     precision: Precision
+
+    @property
+    def gradients(self) -> bool:
+        """Whether autograd will record the call."""
+        groups = (self.inputs, self.params, self.given_tensors)
+        return torch.is_grad_enabled() and any(x.requires_grad for group in groups for x in group.values())
 
     def flat_inputs(self, batch: Shape, timed: bool) -> dict[str, Tensor]:
         kept = {lead.name: self.inputs[lead.name].ndim - len(lead.batch) for lead in self.leads}
@@ -125,7 +132,7 @@ def run_sequence(
     longest = steps if chunks is None else max((s.length for s in chunks.segments), default=0)
     # the batch that a plan is chosen for; the state's own batch may only widen an absent one
     count = product(input_batch) if chunks is None else max(1, len(chunks.segments))
-    program = choose(bound.sizes, count, longest)
+    program = choose(bound.sizes, count, longest, bound.gradients)
     if chunks is None:
         batch, entries = _state(graph, program, bound, input_batch, open_batch=True)
         rows = batch
@@ -156,7 +163,7 @@ def run_sequence(
 def run_step(graph: StepGraph, choose: Choose, bound: Bound) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Outputs of one step by name, and the new state."""
     input_batch = common_batch(bound.leads)
-    program = choose(bound.sizes, product(input_batch), 1)
+    program = choose(bound.sizes, product(input_batch), 1, False)
     batch, entries = _state(graph, program, bound, input_batch, open_batch=True)
     times = states.times_of(bound.given.t, batch)
     inputs = bound.flat_inputs(batch, timed=False)
@@ -226,6 +233,4 @@ def _time_lead(t: Any) -> list[Lead]:
 
 
 def _times_like(t: Any, steps: int) -> Any:
-    import torch
-
     return torch.as_tensor(t).flatten().cpu() + steps

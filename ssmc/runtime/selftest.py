@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ssmc.expr.arrays import TorchArrays
 from ssmc.expr.nodes import Axes, Kind
-from ssmc.plan.costs import CHUNK
 from ssmc.plan.nodes import FORM_NAMES
 from ssmc.runtime.shapes import axes_of
 from ssmc.step.interp import run
@@ -25,15 +24,16 @@ BATCH = 2
 AWKWARD = (3, 2, 5)  # sizes of axes that nothing fixes, in turn
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 GRADIENT_TOLERANCE = 1e-7
-# a chunk more or less by one, primes, and what is almost nothing
-LENGTHS = (0, 1, 2, 7, CHUNK["scan"] - 1, CHUNK["scan"] + 1, CHUNK["chunked"] - 1, 2 * CHUNK["chunked"] + 1)
-SHORT, MIDDLE = 7, CHUNK["scan"] + 1
+# primes, what is almost nothing, and a chunk more or less by one, for chunks of CUT steps
+CUT = 4
+LENGTHS = (0, 1, 2, CUT - 1, CUT + 1, 7, 31, 65)
+SHORT, MIDDLE = 7, 31
 
 
 @dataclass(frozen=True)
 class Row:
     """One comparison. Errors are the largest differences over the largest magnitude (at least 1) of what was expected;
-    `gradient` is None where none was taken. `form` may be `step`: token by token, in the sequence's place.
+    `gradient` is None where none was taken. `form` may end in the length of chunks, or be `step`: token by token.
     """
 
     form: str
@@ -48,7 +48,7 @@ def self_test(compiled: Compiled, sizes: Mapping[str, int] | None = None) -> tup
     """A row a comparison; see `Row`."""
     trial = _Trial(compiled, awkward_sizes(compiled.graph, sizes))
     rows: list[Row] = []
-    forms = legal_forms(compiled)
+    forms = tuple(f"{form}{cut}" for form in legal_forms(compiled) for cut in ("", f":{CUT}"))
     for length in LENGTHS:
         question = trial.question(length)
         expected = trial.expected(question)
