@@ -6,6 +6,7 @@ import linecache
 from types import ModuleType
 
 from ssmc.backends.torch.printer import print_program
+
 from ssmc.kernel.nodes import Program
 
 

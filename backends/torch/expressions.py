@@ -105,7 +105,11 @@ class Expressions:
             case n.Expm(matrix=matrix, row=row, col=col, order=order):
                 others = tuple(a for a in node.axes if a not in (row, col))
                 code = self.as_axes(matrix, (*others, row, col))
-                inner = self._helper("_matrix_phi", code, str(order)) if order else (f"torch.linalg.matrix_exp({code})", ATOM)
+                inner = (
+                    self._helper("_matrix_phi", code, str(order))
+                    if order
+                    else (f"torch.linalg.matrix_exp({code})", ATOM)
+                )
                 return self._reordered(inner, (*others, row, col), node.axes)
             case n.Lag(arg=arg, halo=halo, steps=steps):
                 return self._helper("_lag", self._full(arg, node.axes), self._halo(halo, node.axes), str(steps))
@@ -120,15 +124,16 @@ class Expressions:
                 rest = tuple(a for a in node.axes if a not in (n.BATCH, axis))
                 time = (n.TIME,) if n.TIME in arg.axes else ()
                 x = self._full(arg, (n.BATCH, *time, *rest))
-                joined = f"torch.cat([{self._halo(halo, (n.BATCH, n.LAG, *rest))}, {x if time else f'({x}).unsqueeze(1)'}], 1)"
+                x = x if time else f"({x}).unsqueeze(1)"
+                joined = f"torch.cat([{self._halo(halo, (n.BATCH, n.LAG, *rest))}, {x}], 1)"
                 return self._reordered((joined, ATOM), (n.BATCH, axis, *rest), node.axes)
             case n.Prefix():
                 key = ",".join(str(id(x)) for x in (*node.args, *node.combined))
                 return f"{self.names['prefix', key]}[{node.slot}]", POSTFIX
             case n.Split(arg=arg, axis=axis, size=size, outer=outer, inner=inner):
                 at = arg.axes.index(axis)
-                code = self._helper("_split", self.code(arg), str(at), str(size))
-                return self._reordered(code, (*arg.axes[:at], outer, inner, *arg.axes[at + 1 :]), node.axes)
+                printed = self._helper("_split", self.code(arg), str(at), str(size))
+                return self._reordered(printed, (*arg.axes[:at], outer, inner, *arg.axes[at + 1 :]), node.axes)
             case n.Join(arg=arg, axis=axis, outer=outer, inner=inner):
                 at = node.axes.index(axis)
                 cut = (*node.axes[:at], outer, inner, *node.axes[at + 1 :])
@@ -138,8 +143,8 @@ class Expressions:
                 c = self._cast(coefficient, node, self.as_axes(coefficient, (*rest, *over)))
                 b = self._cast(base, node, self.as_axes(base, (*rest, *over)))
                 self.used.add("_powers")
-                code = self._helper("_geometric", c, b, "steps", str(len(over)), str(first))
-                return self._reordered(code, (*rest, n.TIME), node.axes)
+                printed = self._helper("_geometric", c, b, "steps", str(len(over)), str(first))
+                return self._reordered(printed, (*rest, n.TIME), node.axes)
             case n.Moment(arg=arg, base=base, factor=factor, carry=carry):
                 rest = tuple(a for a in node.axes if a != n.BATCH)
                 lead = (n.BATCH,) if n.BATCH in arg.axes else ()
@@ -150,12 +155,14 @@ class Expressions:
                 return self._helper("_moment", x, *codes)
             case n.FftConv(kernel=kernel, arg=arg, over=over):
                 rest = tuple(a for a in node.axes if a != n.TIME)
-                codes = [self.as_axes(x, (*rest, *over, n.TIME)) for x in (kernel, arg)]
+                parts = [self.as_axes(x, (*rest, *over, n.TIME)) for x in (kernel, arg)]
                 # an FFT of integers would be made in single precision
-                codes = [f"({c}).to(real)" if x.kind in ("int", "bool") else c
-                         for c, x in zip(codes, (kernel, arg), strict=True)]
-                code = self._helper("_fft_conv", *codes, str(len(over)))
-                return self._reordered(code, (*rest, n.TIME), node.axes)
+                codes = [
+                    f"({c}).to(real)" if x.kind in ("int", "bool") else c
+                    for c, x in zip(parts, (kernel, arg), strict=True)
+                ]
+                printed = self._helper("_fft_conv", *codes, str(len(over)))
+                return self._reordered(printed, (*rest, n.TIME), node.axes)
             case n.Table(name=name):
                 raise CompilerBug(f"the table {name} reached the printer")
             case _:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ssmc.backends.torch.expressions import DTYPES
+from ssmc.backends.torch.scope import INDENT, Names, Scope, assign, indented, tuple_of, values_of
+
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes
 from ssmc.kernel import nodes as k
-
-from ssmc.backends.torch.expressions import DTYPES
-from ssmc.backends.torch.scope import INDENT, Names, Scope, assign, indented, tuple_of, values_of
 
 
 def print_pass(scope: Scope, number: int, p: k.Pass, names: Names) -> list[str]:
@@ -73,8 +73,11 @@ class _Pass:
             arguments.append(f"{x}_tiles[i]" if chunk else f"{x}{self.flip}")
         out += [f"{s}_parts: list[Tensor] = []" for s in self.stores]
         if chunk:
-            out.append(f"for i, start in enumerate(range(0, length, {chunk})):" if self.sequences
-                       else f"for start in range(0, length, {chunk}):")
+            out.append(
+                f"for i, start in enumerate(range(0, length, {chunk})):"
+                if self.sequences
+                else f"for start in range(0, length, {chunk}):"
+            )
             out.append(f"{INDENT}steps = min({chunk}, length - start)")
         else:
             out += ["if length > 0:", f"{INDENT}start, steps = 0, length" if self.timed else f"{INDENT}steps = length"]
@@ -87,9 +90,7 @@ class _Pass:
         out += [f"{INDENT}{s}_parts.append({s}_part)" for s in self.stores]
         for s in self.stores:
             b = self.buffers[s]
-            shape = ", ".join(
-                "0" if a == n.TIME else self.names["size", n.base_axis(a)] for a in b.axes
-            )
+            shape = ", ".join("0" if a == n.TIME else self.names["size", n.base_axis(a)] for a in b.axes)
             empty = f"torch.zeros({shape}, dtype={DTYPES[b.kind]}, device=device)"
             out.append(f"{s} = torch.cat({s}_parts, 1){self.flip} if {s}_parts else {empty}")
         return out
@@ -114,7 +115,7 @@ class _Pass:
         stored: dict[str, str] = {}
         lets: dict[str, Axes] = {}
         for s in self.loop.body:
-            out += scope.prefixes(values_of(s), ex)
+            out += scope.prefixes(values_of(s), names)
             match s:
                 case k.Section(title=title):
                     out.append(f"# --- {title}")
@@ -193,7 +194,7 @@ class _Pass:
         return out
 
     def _grows(self, carry: k.Carry, registers: set[str]) -> bool:
-        """Whether an inner loop's carry is the whole past of one of the registers: it starts from the chunk's carry of it."""
+        """Whether an inner loop's carry, which starts from the chunk's, is the whole past of one of the registers."""
         for c in self.loop.carries:
             if carry.init is c.target and n.LAG in carry.target.axes:
                 loads = [x for x in n.postorder([c.init]) if isinstance(x, n.Load)]

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import inspect
 
-from ssmc.diagnostics import CompilerBug
-from ssmc.expr import nodes as n
-from ssmc.kernel import nodes as k
-from ssmc.kernel.naming import is_number
-
 from ssmc.backends.torch import support
 from ssmc.backends.torch.expressions import DTYPES
 from ssmc.backends.torch.passes import print_pass
 from ssmc.backends.torch.scope import INDENT, Scope, assign, indented, pruned
+
+from ssmc.diagnostics import CompilerBug
+from ssmc.expr import nodes as n
+from ssmc.kernel import nodes as k
+from ssmc.kernel.naming import is_number
 
 RESULT = "tuple[tuple[Tensor, ...], dict[str, Any]]"
 
@@ -40,7 +40,10 @@ def print_program(program: k.Program) -> str:
 def _header(scope: Scope, body: str) -> str:
     graph, program = scope.graph, scope.program
     file = graph.source.name.rsplit("/", 1)[-1]
-    out = [f"# {graph.name}, from {file} (sha256 {graph.source.sha256[:12]}), by ssmc. Edit the spec, not this file.", "#"]
+    out = [
+        f"# {graph.name}, from {file} (sha256 {graph.source.sha256[:12]}), by ssmc. Edit the spec, not this file.",
+        "#",
+    ]
     out += [f"#   {line}" for line in program.header]
     legend = [f"{p.name} [{', '.join(('batch', 'time', *p.axes))}]" for p in graph.inputs]
     legend += [f"{p.name} [{', '.join(p.axes)}]" for p in graph.params]
@@ -97,11 +100,19 @@ def _initial(scope: Scope) -> list[str]:
             code = code if value.kind == b.kind else f"({code}).to({DTYPES[b.kind]})"
             code = f"({code}).expand({shape})" if code[0] != "(" else f"{code}.expand({shape})"
         entries.append(f'"{name}": {code},')
-    return pruned([
-        *_signature("initial_state", scope, "sizes: dict[str, int], batch: int, like: Tensor", ("param",),
-                    "dict[str, Any]", "Every entry of the state before the first step; `like` has the precision and device."),
-        *indented([*_prologue(scope, "like"), "return {", *indented(entries), "}"]),
-    ])
+    return pruned(
+        [
+            *_signature(
+                "initial_state",
+                scope,
+                "sizes: dict[str, int], batch: int, like: Tensor",
+                ("param",),
+                "dict[str, Any]",
+                "Every entry of the state before the first step; `like` has the precision and device.",
+            ),
+            *indented([*_prologue(scope, "like"), "return {", *indented(entries), "}"]),
+        ]
+    )
 
 
 def _dimension(scope: Scope, b: k.Buffer, axis: str) -> str:
@@ -132,11 +143,19 @@ def _sequence(scope: Scope) -> list[str]:
     for number, p in enumerate(program.passes, 1):
         body += print_pass(scope, number, p, names)
     body += ["", _returned(scope)]
-    return pruned([
-        *_signature("sequence", scope, "sizes: dict[str, int], batch: int, length: int, state: dict[str, Any]",
-                    ("input", "param"), RESULT, "All steps: the outputs in the spec's order, and the state after the last."),
-        *indented(body),
-    ])
+    return pruned(
+        [
+            *_signature(
+                "sequence",
+                scope,
+                "sizes: dict[str, int], batch: int, length: int, state: dict[str, Any]",
+                ("input", "param"),
+                RESULT,
+                "All steps: the outputs in the spec's order, and the state after the last.",
+            ),
+            *indented(body),
+        ]
+    )
 
 
 def _step(scope: Scope) -> list[str]:
@@ -160,11 +179,19 @@ def _step(scope: Scope) -> list[str]:
             case _:
                 raise CompilerBug(f"{type(s).__name__} in a step")
     body += ["new_state = {", *indented(entries), "}", _returned(scope)]
-    return pruned([
-        *_signature("step", scope, "sizes: dict[str, int], batch: int, state: dict[str, Any]", ("input", "param"), RESULT,
-                    "One step: inputs (batch, axes…); the outputs of this step, and the state after it."),
-        *indented(body),
-    ])
+    return pruned(
+        [
+            *_signature(
+                "step",
+                scope,
+                "sizes: dict[str, int], batch: int, state: dict[str, Any]",
+                ("input", "param"),
+                RESULT,
+                "One step: inputs (batch, axes…); the outputs of this step, and the state after it.",
+            ),
+            *indented(body),
+        ]
+    )
 
 
 def _returned(scope: Scope) -> str:

@@ -4,19 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ssmc.backends.torch.expressions import DTYPES, Expressions
+
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Kind, Node
 from ssmc.kernel import nodes as k
 from ssmc.source import Span
 
-from ssmc.backends.torch.expressions import DTYPES, Expressions
-
 INDENT = "    "
 Names = dict[tuple[str, str], str]  # ("local" | "load" | "size" | "prefix", name) -> code
 
-_NOT_FREE = {"t", "t0", "batch", "length", "sizes", "state", "device", "real", "cplx", "steps", "start", "like", "i", "F",
-             "torch", "math", "Tensor", "Any", "Callable", "Sequence", "checkpoint", "new_state"}
+_NOT_FREE = {
+    "t",
+    "t0",
+    "batch",
+    "length",
+    "sizes",
+    "state",
+    "device",
+    "real",
+    "cplx",
+    "steps",
+    "start",
+    "like",
+    "i",
+    "F",
+    "torch",
+    "math",
+    "Tensor",
+    "Any",
+    "Callable",
+    "Sequence",
+    "checkpoint",
+    "new_state",
+}
 
 
 class Scope:
@@ -80,16 +102,17 @@ class Scope:
         code = ex.as_axes(value, axes, sizes)
         return code if value.kind == kind else f"({code}).to({DTYPES[kind]})"
 
-    def prefixes(self, values: Iterable[Node], ex: Expressions) -> list[str]:
+    def prefixes(self, values: Iterable[Node], names: Names) -> list[str]:
         """Lines that compute the parallel prefixes below `values`, each once for all its slots."""
         lines: list[str] = []
+        ex = self.expressions(names)
         for node in n.postorder(list(values)):
-            if not isinstance(node, n.Prefix) or ("prefix", prefix_key(node)) in ex.names:
+            if not isinstance(node, n.Prefix) or ("prefix", prefix_key(node)) in names:
                 continue
             self.used.add("_prefix")
-            number = sum(1 for key in ex.names if key[0] == "prefix") + 1
+            number = sum(1 for key in names if key[0] == "prefix") + 1
             suffix = f"_{number}" if number > 1 else ""
-            inside: Names = {**ex.names, ("size", n.TIME): "-1", ("size", n.BATCH): "-1"}
+            inside: Names = {**names, ("size", n.TIME): "-1", ("size", n.BATCH): "-1"}
             inner = self.expressions(inside)
             slots = [_local(x) for x in node.later]
             results = []
@@ -105,7 +128,7 @@ class Scope:
             ]
             elements = [self.stored(ex, a, s.axes, s.kind) for a, s in zip(node.args, slots, strict=True)]
             lines.append(f"prefix{suffix} = _prefix(combine{suffix}, ({tuple_of(elements)}))")
-            ex.names["prefix", prefix_key(node)] = f"prefix{suffix}"
+            names["prefix", prefix_key(node)] = f"prefix{suffix}"
         return lines
 
 

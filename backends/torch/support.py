@@ -16,7 +16,9 @@ from torch.utils.checkpoint import checkpoint
 
 def _precision(like: Tensor) -> tuple[torch.dtype, torch.dtype, torch.device]:
     """The real and the complex element type that go with a tensor, and its device."""
-    real = like.real.dtype if like.is_complex() else like.dtype if like.is_floating_point() else torch.get_default_dtype()
+    real = (
+        like.real.dtype if like.is_complex() else like.dtype if like.is_floating_point() else torch.get_default_dtype()
+    )
     return real, (torch.complex128 if real == torch.float64 else torch.complex64), like.device
 
 
@@ -32,7 +34,8 @@ def _shift(x: Tensor, dim: int, steps: int) -> Tensor:
 
 def _solve(a: Tensor, b: Tensor) -> Tensor:
     """x with a @ x = b over the last axes."""
-    return torch.linalg.solve(a, b.unsqueeze(-1)).squeeze(-1)
+    x: Tensor = torch.linalg.solve(a, b.unsqueeze(-1))
+    return x.squeeze(-1)
 
 
 def _matrix_phi(a: Tensor, order: int) -> Tensor:
@@ -40,7 +43,8 @@ def _matrix_phi(a: Tensor, order: int) -> Tensor:
     size = a.shape[-1]
     padded = torch.nn.functional.pad(a, (0, order * size, 0, order * size))
     ones = torch.ones(order * size, dtype=a.dtype, device=a.device)
-    return torch.linalg.matrix_exp(padded + torch.diag(ones, size))[..., :size, order * size :]
+    whole: Tensor = torch.linalg.matrix_exp(padded + torch.diag(ones, size))
+    return whole[..., :size, order * size :]
 
 
 def _lag(x: Tensor, halo: Tensor, steps: int) -> Tensor:
@@ -113,7 +117,7 @@ def _split(x: Tensor, dim: int, size: int) -> Tensor:
     missing = pieces * size - x.shape[dim]
     if missing:
         x = torch.cat([x, x.new_zeros(*x.shape[:dim], missing, *x.shape[dim + 1 :])], dim)
-    return x.unflatten(dim, (pieces, size))
+    return x.reshape(*x.shape[:dim], pieces, size, *x.shape[dim + 1 :])
 
 
 def _join(x: Tensor, dim: int, steps: int) -> Tensor:
@@ -138,7 +142,7 @@ def _geometric(coefficient: Tensor, base: Tensor, steps: int, summed: int, first
     """
     width = max(1, int(math.sqrt(steps)))
     count = -(-steps // width)
-    shape = torch.broadcast_shapes(coefficient.shape, base.shape)
+    shape = (coefficient + base).shape
     base = base.reshape((1,) * (len(shape) - base.dim()) + base.shape)
     low = _powers(base, width)
     stride = low[-1] * base
@@ -162,7 +166,8 @@ def _moment(x: Tensor, base: Tensor, factor: Tensor, carry: Tensor) -> Tensor:
     rows = -(-steps // width)
     # zeros before the start change nothing
     base = base.reshape((1,) * (carry.dim() - base.dim()) + base.shape)
-    x = torch.cat([x.new_zeros(x.shape[0], rows * width - steps, *x.shape[2:]), x], 1).unflatten(1, (rows, width))
+    x = torch.cat([x.new_zeros(x.shape[0], rows * width - steps, *x.shape[2:]), x], 1)
+    x = x.reshape(x.shape[0], rows, width, *x.shape[2:])
     low = _powers(base, width)
     stride = low[-1] * base
     part = torch.zeros_like(carry)
@@ -181,13 +186,11 @@ def _fft_conv(kernel: Tensor, x: Tensor, summed: int) -> Tensor:
     steps = x.shape[-1]
     size = 2 * steps
     dims = tuple(range(-1 - summed, -1))
-    if kernel.is_complex() or x.is_complex():
-        product = torch.fft.fft(kernel, size) * torch.fft.fft(x, size)
-        product = product.sum(dims) if summed else product
-        return torch.fft.ifft(product, size)[..., :steps]
-    product = torch.fft.rfft(kernel, size) * torch.fft.rfft(x, size)
-    product = product.sum(dims) if summed else product
-    return torch.fft.irfft(product, size)[..., :steps]
+    real = not (kernel.is_complex() or x.is_complex())
+    there, back = (torch.fft.rfft, torch.fft.irfft) if real else (torch.fft.fft, torch.fft.ifft)
+    product: Tensor = there(kernel, size) * there(x, size)
+    y: Tensor = back(product.sum(dims) if summed else product, size)
+    return y[..., :steps]
 
 
 def _recomputed(chunk: Callable[..., Any], *args: Any) -> Any:

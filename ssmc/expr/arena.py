@@ -273,12 +273,28 @@ class Arena:
 
     # -- kernel IR ---------------------------------------------------------------------------------------------
 
-    def prefix(self, args: Sequence[Node], earlier: Sequence[Node], later: Sequence[Node], combined: Sequence[Node],
-               identity: Sequence[Node], slot: int) -> n.Prefix:
+    def prefix(
+        self,
+        args: Sequence[Node],
+        earlier: Sequence[Node],
+        later: Sequence[Node],
+        combined: Sequence[Node],
+        identity: Sequence[Node],
+        slot: int,
+    ) -> n.Prefix:
         """`earlier` and `later` have the axes of the tiles (batch and time among them), whatever `args` lack."""
         kind = join_kinds(args[slot].kind, combined[slot].kind)
-        return self._intern(n.Prefix, later[slot].axes, kind, tuple(args), tuple(earlier), tuple(later),
-                            tuple(combined), tuple(identity), slot)
+        return self._intern(
+            n.Prefix,
+            later[slot].axes,
+            kind,
+            tuple(args),
+            tuple(earlier),
+            tuple(later),
+            tuple(combined),
+            tuple(identity),
+            slot,
+        )
 
     def flip(self, arg: Node, axis: str) -> n.Flip:
         return self._intern(n.Flip, arg.axes, arg.kind, arg, axis)

@@ -14,7 +14,7 @@ class Term:
     The contribution at an element of the result is the sum over the `mixed` axes (atom axes, renamed `a~` on the
     atom's side) of left * right * atom[a -> a~ for a in mixed]; the atom's other axes are carried elementwise and are
     axes of the result too. `left` has only axes of the result; `right` holds every factor with a `~` axis.
-    Diagonal: mixed is empty (then right is 1). Low rank: `right` has, besides `~` axes, none of the result's mixed axes.
+    Diagonal: mixed is empty (then right is 1). Low rank: besides `~` axes, `right` has none of the result's mixed axes.
     Dense: it has (a matrix A[N, N~], a shift, a permutation).
     """
 

@@ -24,9 +24,9 @@ KINDS: tuple[Kind, ...] = ("bool", "int", "real", "complex")
 
 Axes = tuple[str, ...]
 
-# Axes that only kernel IR has; no axis of a spec can have such a name. `time` is the position in the sequence (or in a chunk of it), `source` a second copy of
-# it (the column of a chunk's product), `lag` the steps held by a delay line, oldest first, `block` counts the pieces of a
-# chunk, `row` and `column` the steps inside one piece.
+# Axes that only kernel IR has; no axis of a spec can have such a name. `time` is the position in the sequence (or in a
+# chunk of it), `source` a second copy of it (the column of a chunk's product), `lag` the steps held by a delay line,
+# oldest first, `block` counts the pieces of a chunk, `row` and `column` the steps inside one piece.
 BATCH, TIME, SOURCE, LAG = "@batch", "@time", "@source", "@lag"
 BLOCK, ROW, COLUMN = "@block", "@row", "@column"
 
@@ -297,7 +297,7 @@ class Frames(Node):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Tail(Node):
-    """The halo that the next tile sees: the last steps of `halo` (axis `lag`) followed by the tile, as many as before."""
+    """The halo that the next tile sees: the last steps of `halo` (axis `lag`) and the tile, as many as before."""
 
     arg: Node
     halo: Node
@@ -373,9 +373,7 @@ def children(node: Node) -> tuple[Node, ...]:
     match node:
         case Map(args=args) | Draw(args=args):
             return args
-        case (
-            Reduce(arg=arg) | Cumulative(arg=arg) | Rename(arg=arg) | Pick(arg=arg) | Shift(arg=arg)
-        ):
+        case Reduce(arg=arg) | Cumulative(arg=arg) | Rename(arg=arg) | Pick(arg=arg) | Shift(arg=arg):
             return (arg,)
         case Solve(matrix=matrix, rhs=rhs):
             return (matrix, rhs)
@@ -389,10 +387,7 @@ def children(node: Node) -> tuple[Node, ...]:
         case Prefix(args=args):
             return args
         case (
-            Lag(arg=arg, halo=halo)
-            | Frames(arg=arg, halo=halo)
-            | Tail(arg=arg, halo=halo)
-            | Append(arg=arg, halo=halo)
+            Lag(arg=arg, halo=halo) | Frames(arg=arg, halo=halo) | Tail(arg=arg, halo=halo) | Append(arg=arg, halo=halo)
         ):
             return (arg, halo)
         case FftConv(kernel=kernel, arg=arg):

@@ -5,7 +5,8 @@ matches an operator by name to learn a property of it. A test fails if an entry 
 
 Evaluation goes through an array namespace `xp` (arrays.py: NumPy or torch with one vocabulary). Symbols for proofs go
 through `sp`, the sympy module. A derivative gives, for each argument, the partial derivative as an expression (None: it
-is zero almost everywhere); for complex arguments it is the complex derivative, and `holomorphic` says whether there is one.
+is zero almost everywhere); for complex arguments it is the complex derivative, and `holomorphic` says whether there is
+one.
 """
 
 from __future__ import annotations
@@ -211,6 +212,8 @@ def _mod_range(a: Interval, b: Interval) -> Interval:
 
 # -- the table -----------------------------------------------------------------------------------------------------
 
+# One entry, one paragraph: the formatter would give every column a line.
+# fmt: off
 _entries: list[Operator] = [
     # arithmetic
     Operator("neg", 1, _numeric, lambda xp, x: -x, lambda sp, x: -x,
@@ -264,7 +267,8 @@ _entries: list[Operator] = [
     Operator("phi", 2, _inexact, lambda xp, x, k: xp.phi(x, k), lambda sp, x, k: sp.Function("phi")(x, k), _d_phi,
              lambda a, k: NONNEGATIVE, (1, 0), user=False, cost=15),
     Operator("sqrt", 1, _inexact, lambda xp, x: xp.sqrt(x), lambda sp, x: sp.sqrt(x),
-             _chain(lambda ar, x, y: ar.div(ar.const(0.5), y)), _points(lambda x: math.sqrt(max(x, 0.0))), (1,), cost=4),
+             _chain(lambda ar, x, y: ar.div(ar.const(0.5), y)), _points(lambda x: math.sqrt(max(x, 0.0))), (1,),
+             cost=4),
     Operator("rsqrt", 1, _inexact, lambda xp, x: xp.rsqrt(x), lambda sp, x: 1 / sp.sqrt(x),
              _chain(lambda ar, x, y: ar.mul(ar.const(-0.5), ar.div(y, x))), lambda a: NONNEGATIVE, (-1,), cost=4),
     # parts
@@ -329,7 +333,8 @@ _entries: list[Operator] = [
              lambda sp, x, y: sp.log(sp.exp(x) + sp.exp(y)), _d_logaddexp,
              lambda a, b: Interval(max(a.low, b.low), math.inf), (1, 1), associative=True, commutative=True,
              identity=-math.inf, distributes_over=("max", "min"), cost=30),
-    Operator("where", 3, _choice, lambda xp, c, x, y: xp.where(c, x, y), lambda sp, c, x, y: sp.Piecewise((x, c), (y, True)),
+    Operator("where", 3, _choice, lambda xp, c, x, y: xp.where(c, x, y),
+             lambda sp, c, x, y: sp.Piecewise((x, c), (y, True)),
              _d_where, lambda c, a, b: iv.join(a, b), (0, 1, 1)),
     # conversions, inserted by the arena where an operator needs one kind
     Operator("cast_real", 1, lambda k: None if k == "complex" else "real", lambda xp, x: xp.to_real(x),
@@ -339,6 +344,7 @@ _entries: list[Operator] = [
     Operator("cast_int", 1, lambda k: "int" if k in ("bool", "int") else None, lambda xp, x: xp.to_int(x),
              lambda sp, x: x, _none, lambda a: a, (1,), user=False, cost=0),
 ]
+# fmt: on
 
 OPS: dict[str, Operator] = {op.name: op for op in _entries}
 

@@ -24,7 +24,6 @@ from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.arena import Arena
 from ssmc.expr.nodes import BLOCK, COLUMN, ROW, SOURCE, TIME, Node
-from ssmc.kernel import nodes as k
 from ssmc.kernel.lower import Tiles
 from ssmc.recurrence.chunkable import chunked_readings
 from ssmc.recurrence.nodes import Component
@@ -55,7 +54,7 @@ def lower_chunked(tiles: Tiles, component: Component, chunk: int) -> None:
             pairs = writes if by_rows else [(v, kk, s) for kk, v, s in writes]
             terms.append(_read(tiles, reading, carry, scalar, sides, pairs))
         tiles.values[tap.node] = tiles.let(ar.labels.get(tap.node, f"{form.register}_read"), ar.total(terms), tap.node)
-    tiles.sets.append(k.Set(carry, _carry(tiles, form, carry, scalar, logs, writes), register.span))
+    tiles.carry_on(register, _carry(tiles, form, carry, scalar, logs, writes))
 
 
 def _write(tiles: Tiles, write: Write) -> tuple[Node, Node, n.Axes]:
@@ -79,8 +78,8 @@ class Scalar:
             self.logs = decay.log is not None
             self.step = tiles.timed(tiles.tile(decay.log if decay.log is not None else decay.value))
 
-    def segments(self, late: bool) -> Node | None:
-        """[time, source]: the product from the step after source to time (`late`: to the step before time); 0 before."""
+    def segments(self, late: bool) -> Node:
+        """[time, source]: the product of the steps after source up to time (`late`: before it); 0 for later ones."""
         ar = self.ar
         i, j = ar.index(TIME), ar.index(SOURCE)
         seen, after = ar.map("ge", i, j), ar.map("gt", i, j)
@@ -109,9 +108,7 @@ class Scalar:
         """[time]: the product of the steps after this one."""
         if self.decay is None:
             return None
-        segments = self.segments(False)
-        assert segments is not None
-        return self.ar.rename(self.ar.pick(segments, TIME, -1), {SOURCE: TIME})
+        return self.ar.rename(self.ar.pick(self.segments(False), TIME, -1), {SOURCE: TIME})
 
 
 def _log(tiles: Tiles, decay: Decay | None) -> Node | None:
@@ -160,8 +157,14 @@ def pieces(ar: Arena, log: Node, late: bool) -> Pieces:
     )
 
 
-def _read(tiles: Tiles, reading: Reading, carry: Node, scalar: Scalar, sides: tuple[Node | None, Node | None],
-          writes: list[tuple[Node, Node, n.Axes]]) -> Node:
+def _read(
+    tiles: Tiles,
+    reading: Reading,
+    carry: Node,
+    scalar: Scalar,
+    sides: tuple[Node | None, Node | None],
+    writes: list[tuple[Node, Node, n.Axes]],
+) -> Node:
     """One linear term of a tap. On the state's side its summed axes are `a~`, as in `reading.right`."""
     ar = tiles.arena
     side = {a: f"{a}~" for a in reading.mixed}
@@ -170,14 +173,16 @@ def _read(tiles: Tiles, reading: Reading, carry: Node, scalar: Scalar, sides: tu
     summed_log, kept_log = (ar.rename(x, side) if x is not None else None for x in sides)
     q = tiles.timed(tiles.tile(reading.right))
     segments = scalar.segments(late)
-    assert segments is not None
     terms: list[Node] = []
     for key, value, over in writes:
         key, value = ar.rename(key, side), ar.rename(value, side)
         if summed_log is None:
             # an axis of the state that neither factor has is summed all the same
-            scores = ar.contract(ar.broadcast(q, tuple(a for a in mixed if a not in {*q.axes, *key.axes})),
-                                 ar.rename(key, {TIME: SOURCE}), mixed)
+            scores = ar.contract(
+                ar.broadcast(q, tuple(a for a in mixed if a not in {*q.axes, *key.axes})),
+                ar.rename(key, {TIME: SOURCE}),
+                mixed,
+            )
         else:
             scores = _scores(ar, q, key, pieces(ar, summed_log, late), mixed)
         scores = ar.mul(scores, segments)
@@ -213,9 +218,7 @@ def _weighted(ar: Arena, scores: Node, value: Node, p: Pieces, over: n.Axes) -> 
     same = ar.map("eq", ar.index(BLOCK), ar.index(BLOCK2))
     diagonal = ar.reduce("sum", ar.where(same, cut, ar.const(0.0)), (BLOCK2,))
     columns = ar.split(value, TIME, BLOCK2, COLUMN, PIECE)
-    near = ar.reduce(
-        "sum", ar.mul(ar.mul(diagonal, p.pair), ar.rename(columns, {BLOCK2: BLOCK})), (COLUMN, *over)
-    )
+    near = ar.reduce("sum", ar.mul(ar.mul(diagonal, p.pair), ar.rename(columns, {BLOCK2: BLOCK})), (COLUMN, *over))
     each = ar.reduce("sum", ar.mul(cut, ar.mul(columns, p.end)), (COLUMN, *over))
     far = ar.mul(p.start, ar.reduce("sum", ar.mul(each, p.between), (BLOCK2,)))
     return ar.join(ar.add(near, far), TIME, BLOCK, ROW)
@@ -226,8 +229,14 @@ def _from_start(ar: Arena, log: Node, late: bool) -> Node:
     return ar.shift(total, TIME, 1) if late else total
 
 
-def _carry(tiles: Tiles, form: MatrixForm, carry: Node, scalar: Scalar, logs: dict[str, Node | None],
-           writes: list[tuple[Node, Node, n.Axes]]) -> Node:
+def _carry(
+    tiles: Tiles,
+    form: MatrixForm,
+    carry: Node,
+    scalar: Scalar,
+    logs: dict[str, Node | None],
+    writes: list[tuple[Node, Node, n.Axes]],
+) -> Node:
     """The state after the chunk."""
     ar = tiles.arena
     kept: Node = carry

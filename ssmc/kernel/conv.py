@@ -12,7 +12,6 @@ from __future__ import annotations
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
-from ssmc.kernel import nodes as k
 from ssmc.kernel.lower import Tiles
 from ssmc.recurrence.invariant import drives, invariant_readings, transition
 from ssmc.recurrence.nodes import Component
@@ -39,7 +38,7 @@ def lower_conv(tiles: Tiles, component: Component, chunk: int) -> None:
         ar.moment(signal, base, factor, carry if i == 0 else zero)
         for i, (factor, signal) in enumerate(parts or [(ar.const(0.0), tiles.timed(ar.const(0.0)))])
     ]
-    tiles.sets.append(k.Set(carry, ar.total(moments), register.span))
+    tiles.carry_on(register, ar.total(moments))
 
 
 def _reading(tiles: Tiles, reading: Reading, base: Node, carry: Node, parts: list[tuple[Node, Node]]) -> Node:

@@ -58,8 +58,14 @@ class Tiles:
     `values` overrides any expression (a component's readouts, imports from earlier passes).
     """
 
-    def __init__(self, analysis: Analysis, names: Names, ports: dict[str, str], timed: bool,
-                 import_value: Callable[[Node], Node | None] = lambda node: None) -> None:
+    def __init__(
+        self,
+        analysis: Analysis,
+        names: Names,
+        ports: dict[str, str],
+        timed: bool,
+        import_value: Callable[[Node], Node | None] = lambda node: None,
+    ) -> None:
         self.analysis = analysis
         self.graph = graph = analysis.graph
         self.arena: Arena = graph.arena
@@ -154,8 +160,14 @@ class Tiles:
             new = ar.pick(source, n.TIME, -1)
         else:
             new = source
-        assert isinstance(carry, Local)
-        self.sets.append(k.Set(carry, new, register.span))
+        self.carry_on(register, new)
+
+    def carry_on(self, register: Register, value: Node) -> None:
+        """The value with which the next chunk begins."""
+        carry = self.carries[register.name]
+        if not isinstance(carry, Local):
+            raise CompilerBug(f"{register.name} is carried outside a loop")
+        self.sets.append(k.Set(carry, value, register.span))
 
 
 Lowering = Callable[[Tiles, Component, int], None]
@@ -169,7 +181,7 @@ def lower(plan: Plan) -> k.Program:
     ar = graph.arena
     names = Names(a.name for a in graph.axes)
     ports = {p.name: names.fresh(p.name) for p in (*graph.inputs, *graph.params)}
-    reserved = [*ports.values(), *(x.name for x in (*graph.outputs, *graph.axes))]
+    reserved = [*ports.values(), *(o.name for o in graph.outputs), *(a.name for a in graph.axes)]
     buffers: list[k.Buffer] = [
         *(k.Buffer(ports[p.name], (n.BATCH, n.TIME, *p.axes), p.kind, "input", p.name) for p in graph.inputs),
         *(k.Buffer(ports[p.name], p.axes, p.kind, "param", p.name) for p in graph.params),
@@ -192,9 +204,16 @@ def lower(plan: Plan) -> k.Program:
             draft.store(output_buffer[output.name].name, output.value, output.span)
     passes = [d.finish() for d in drafts]
     program = k.Program(
-        graph.name, graph, ar, tuple(buffers), (), tuple(passes),
+        graph.name,
+        graph,
+        ar,
+        tuple(buffers),
+        (),
+        tuple(passes),
         tuple((r.name, Tiles(plan.analysis, Names(()), ports, timed=False).tile(r.init)) for r in graph.registers),
-        () if any(r.reverse for r in graph.registers) else _step(plan, Names(reserved), ports, state_buffer, output_buffer),
+        ()
+        if any(r.reverse for r in graph.registers)
+        else _step(plan, Names(reserved), ports, state_buffer, output_buffer),
         _header(plan),
     )
     return finish(program, names)
@@ -203,8 +222,17 @@ def lower(plan: Plan) -> k.Program:
 class _Draft:
     """A pass while it is made. Later passes may still ask it to export a value."""
 
-    def __init__(self, plan: Plan, sweep: Sweep, stage: Callable[[Node], int], earlier: list[_Draft], names: Names,
-                 ports: dict[str, str], states: dict[str, k.Buffer], buffers: list[k.Buffer]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        sweep: Sweep,
+        stage: Callable[[Node], int],
+        earlier: list[_Draft],
+        names: Names,
+        ports: dict[str, str],
+        states: dict[str, k.Buffer],
+        buffers: list[k.Buffer],
+    ) -> None:
         self.graph, self.arena = plan.analysis.graph, plan.analysis.graph.arena
         self.sweep, self.stage, self.names, self.states, self.buffers = sweep, stage, names, states, buffers
         self.earlier = list(earlier)
@@ -282,13 +310,19 @@ class _Draft:
                     final.append(k.Store(st.name, grown))
         self.buffers.extend(self.tiles.scratch)
         body = (*self.tiles.statements, *self.stores, *self.tiles.sets)
-        loop = k.For(self.sweep.chunk, self.sweep.reverse, tuple(self.carries), body,
-                     recompute=bool(self.carries) and self.sweep.chunk > 0)
+        loop = k.For(
+            self.sweep.chunk,
+            self.sweep.reverse,
+            tuple(self.carries),
+            body,
+            recompute=bool(self.carries) and self.sweep.chunk > 0,
+        )
         return k.Pass(_title(self.sweep), tuple(self.before), loop, tuple(final))
 
 
-def _step(plan: Plan, names: Names, ports: dict[str, str], states: dict[str, k.Buffer],
-          outputs: dict[str, k.Buffer]) -> tuple[k.Statement, ...]:
+def _step(
+    plan: Plan, names: Names, ports: dict[str, str], states: dict[str, k.Buffer], outputs: dict[str, k.Buffer]
+) -> tuple[k.Statement, ...]:
     graph = plan.analysis.graph
     tiles = Tiles(plan.analysis, names, ports, timed=False)
     ar = graph.arena

@@ -17,9 +17,39 @@ from ssmc.expr.arena import Arena
 from ssmc.expr.nodes import Node
 from ssmc.kernel import nodes as k
 
-_TAKEN = {*keyword.kwlist, *dir(builtins), "torch", "math", "sizes", "batch", "length", "state", "steps", "start", "t",
-          "device", "like", "real", "cplx", "t0", "i", "new_state", "F", "Tensor", "Any", "Callable", "Sequence",
-          "checkpoint", "annotations", "initial_state", "sequence", "step", "ARGUMENTS", "earlier", "later"}
+_TAKEN = {
+    *keyword.kwlist,
+    *dir(builtins),
+    "torch",
+    "math",
+    "sizes",
+    "batch",
+    "length",
+    "state",
+    "steps",
+    "start",
+    "t",
+    "device",
+    "like",
+    "real",
+    "cplx",
+    "t0",
+    "i",
+    "new_state",
+    "F",
+    "Tensor",
+    "Any",
+    "Callable",
+    "Sequence",
+    "checkpoint",
+    "annotations",
+    "initial_state",
+    "sequence",
+    "step",
+    "ARGUMENTS",
+    "earlier",
+    "later",
+}
 
 
 class Names:
@@ -48,7 +78,8 @@ def finish(program: k.Program, names: Names) -> k.Program:
 
     def is_constant(node: Node) -> bool:
         return all(
-            isinstance(leaf, (n.Const, n.Size, n.Index, n.Table)) or (isinstance(leaf, n.Load) and leaf.buffer in params)
+            isinstance(leaf, (n.Const, n.Size, n.Index, n.Table))
+            or (isinstance(leaf, n.Load) and leaf.buffer in params)
             for leaf in n.postorder([node])
             if not n.children(leaf)
         )

@@ -27,7 +27,7 @@ def lower_recurrent(tiles: Tiles, component: Component, chunk: int) -> None:
     now: dict[str, Local] = {}
     for r in component.registers:
         outer = tiles.carries[r]
-        now[r] = ar.local(tiles.names.fresh(f"{outer.name}_t"), outer.axes, outer.kind)
+        now[r] = ar.local(tiles.names.fresh(f"{r}_t"), outer.axes, outer.kind)
         carries.append(k.Carry(now[r], outer))
 
     users: dict[Node, list[Node]] = {}
@@ -93,7 +93,7 @@ def lower_recurrent(tiles: Tiles, component: Component, chunk: int) -> None:
         tiles.values[source] = tiles.trajectory[r]
         if source in ar.labels:
             ar.labels.setdefault(tiles.trajectory[r], ar.labels[source])
-        tiles.sets.append(k.Set(tiles.carries[r], now[r], register.span))
+        tiles.carry_on(register, now[r])
     tiles.statements.append(k.For(1, False, tuple(carries), tuple(body)))
 
 

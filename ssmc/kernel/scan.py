@@ -11,7 +11,6 @@ from __future__ import annotations
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Local, Node
-from ssmc.kernel import nodes as k
 from ssmc.kernel.lower import Tiles
 from ssmc.kernel.naming import is_number
 from ssmc.recurrence.nodes import Component
@@ -28,7 +27,7 @@ def lower_scan(tiles: Tiles, component: Component, chunk: int) -> None:
     ]
     # every slot of the tile has batch and time: the operator mixes slots that have them with slots that do not
     earlier, later = _tiled(tiles, monoid.earlier), _tiled(tiles, monoid.later)
-    swap = dict(zip((*monoid.earlier, *monoid.later), (*earlier, *later), strict=True))
+    swap: dict[Node, Node] = dict(zip((*monoid.earlier, *monoid.later), (*earlier, *later), strict=True))
     combined = ar.substitute(list(monoid.combined), swap.get)
     prefixes: dict[Node, Node] = {}
     for i, local in enumerate(monoid.later):
@@ -48,7 +47,7 @@ def lower_scan(tiles: Tiles, component: Component, chunk: int) -> None:
         tiles.values[r.source] = everywhere
         if r.source in ar.labels:
             ar.labels.setdefault(everywhere, ar.labels[r.source])
-        tiles.sets.append(k.Set(tiles.carries[register], ar.pick(everywhere, n.TIME, -1), r.span))
+        tiles.carry_on(r, ar.pick(everywhere, n.TIME, -1))
 
 
 def _tiled(tiles: Tiles, slots: tuple[Local, ...]) -> list[Local]:
