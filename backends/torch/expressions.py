@@ -186,6 +186,9 @@ class Expressions:
                 return f"torch.{op}imum({parts[0]}, {parts[1]})", ATOM
             case "softplus":
                 return f"F.softplus({self._operand(args[0], node, LOWEST)}, threshold=40)", ATOM
+            case "sign" if args[0].kind != "complex":
+                # the gradient of sgn is a tensor without memory, which numpy cannot read
+                return f"torch.sign({self._tensor_operand(args[0], node)})", ATOM
             case "phi":
                 return self._helper("_phi", self._tensor_operand(args[0], node), self.code(args[1]))
             case "real" | "imag":
