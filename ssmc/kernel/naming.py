@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import builtins
 import keyword
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ssmc.expr import nodes as n
 from ssmc.expr.arena import Arena
-from ssmc.expr.nodes import Node
+from ssmc.expr.nodes import Axes, Local, Node
 from ssmc.kernel import nodes as k
+from ssmc.kernel.words import describe, telling
 
 _TAKEN = {
     *keyword.kwlist,
@@ -58,6 +59,9 @@ class Names:
     def __init__(self, taken: Iterable[str]) -> None:
         self._taken = {*_TAKEN, *taken}
 
+    def free(self, wish: str) -> bool:
+        return wish not in self._taken
+
     def fresh(self, wish: str) -> str:
         base = "".join(c if c.isidentifier() or c.isdigit() else "_" for c in wish).strip("_") or "value"
         if base[0].isdigit():
@@ -73,6 +77,7 @@ def finish(program: k.Program, names: Names) -> k.Program:
     """Hoist parameter-only expressions and name shared ones."""
     ar = program.arena
     params = {b.name for b in program.buffers if b.role == "param"}
+    outputs = {b.name: b.axes for b in program.buffers if b.role == "output"}
     hoisted: dict[Node, Node] = {}
     once: list[k.Statement] = []
 
@@ -100,7 +105,7 @@ def finish(program: k.Program, names: Names) -> k.Program:
             if node in hoisted:
                 return hoisted[node]
             if not isinstance(node, n.Load | n.Const | n.Local) and constant_of(node) and _worth_once(node):
-                local = ar.local(names.fresh(ar.labels.get(node, "param")), node.axes, node.kind)
+                local = ar.local(names.fresh(ar.labels.get(node) or describe(node, ar)), node.axes, node.kind)
                 once.append(k.Let(local, node, ar.spans.get(node)))
                 hoisted[node] = local
                 return local
@@ -109,14 +114,16 @@ def finish(program: k.Program, names: Names) -> k.Program:
         return ar.substitute([root], at)[0]
 
     def walk(body: tuple[k.Statement, ...]) -> tuple[k.Statement, ...]:
-        return name_shared(ar, tuple(_map_statement(s, hoist, walk) for s in body), names)
+        return name_shared(ar, tuple(_map_statement(s, hoist, walk) for s in body), names, outputs)
 
     passes = []
     for p in program.passes:
         loop = replace(p.loop, body=walk(p.loop.body))
         passes.append(replace(p, before=walk(p.before), loop=loop, final=tuple(p.final)))
     once_of_passes = name_shared(ar, tuple(once), names)
-    step = name_shared(ar, program.step, Names(b.name for b in program.buffers if b.role != "workspace"))
+    reserved = Names(b.name for b in program.buffers if b.role not in ("workspace", "scratch"))
+    one_step = {name: tuple(a for a in axes if a != n.TIME) for name, axes in outputs.items()}
+    step = name_shared(ar, program.step, reserved, one_step)
     return replace(program, once=once_of_passes, passes=tuple(passes), step=step)
 
 
@@ -147,8 +154,34 @@ def _map_statement(statement: k.Statement, change: object, walk: object) -> k.St
             return statement
 
 
-def name_shared(ar: Arena, body: tuple[k.Statement, ...], names: Names) -> tuple[k.Statement, ...]:
-    """Bind what is used more than once, or labelled by the user, before its first use."""
+def name_shared(
+    ar: Arena, body: tuple[k.Statement, ...], names: Names, outputs: Mapping[str, Axes] | None = None
+) -> tuple[k.Statement, ...]:
+    """Bind what is used more than once, or labelled by the user, before its first use.
+
+    What is stored in an output, whole, takes the output's own name: no code that sees the value sees the buffer.
+    """
+    body = _under_output_names(ar, body, outputs or {})
+    lent: dict[Node, str] = {}
+    carried: dict[Node, str] = {}
+    for s in body:
+        match s:
+            case k.Store(buffer=buffer, value=value) if outputs and set(outputs.get(buffer, "?")) == set(value.axes):
+                if _bindable(value) and buffer not in lent.values():
+                    lent.setdefault(value, buffer)
+            case k.Set(target=target, value=value):
+                carried.setdefault(value, f"{target.name}_new")
+    taken = {s.target.name for s in body if isinstance(s, k.Let)}
+    lent = {value: name for value, name in lent.items() if name not in taken}
+
+    def name_for(node: Node) -> str:
+        if node in lent:
+            return lent[node]
+        label = ar.labels.get(node)
+        if label is not None and names.free(label):
+            return names.fresh(label)
+        return names.fresh(carried.get(node) or label or describe(node, ar))
+
     uses: dict[Node, int] = {}
     for s in body:
         for root in _values(s):
@@ -160,6 +193,9 @@ def name_shared(ar: Arena, body: tuple[k.Statement, ...], names: Names) -> tuple
                 seen.add(node)
                 for c in n.children(node):
                     uses[c] = uses.get(c, 0) + 1
+    for node in reversed(n.postorder([root for s in body for root in _values(s)])):
+        if isinstance(node, n.Rename):  # costs nothing, so it is written out: its operand is used as often as it is
+            uses[node.arg] += uses[node] - 1
     bound: dict[Node, Node] = {}
     out: list[k.Statement] = []
 
@@ -167,9 +203,9 @@ def name_shared(ar: Arena, body: tuple[k.Statement, ...], names: Names) -> tuple
         for node in n.postorder([root]):
             if node in bound or not _bindable(node) or (keep and node is root):
                 continue
-            if uses.get(node, 0) > 1 or node in ar.labels:
+            if uses.get(node, 0) > 1 or node in ar.labels or node in lent or telling(node):
                 value = ar.rebuild(node, [_inline(ar, c, bound) for c in n.children(node)])
-                local = ar.local(names.fresh(ar.labels.get(node, "value")), node.axes, node.kind)
+                local = ar.local(name_for(node), node.axes, node.kind)
                 out.append(k.Let(local, value, ar.spans.get(node)))
                 bound[node] = local
         return _inline(ar, root, bound)
@@ -195,6 +231,30 @@ def name_shared(ar: Arena, body: tuple[k.Statement, ...], names: Names) -> tuple
     return tuple(out)
 
 
+def _under_output_names(
+    ar: Arena, body: tuple[k.Statement, ...], outputs: Mapping[str, Axes]
+) -> tuple[k.Statement, ...]:
+    """A value that a lowering named after an output, with a number, and that is stored there: without the number."""
+    lets = {s.target: s for s in body if isinstance(s, k.Let)}
+    new: dict[Node, Node] = {}
+    for s in body:
+        if isinstance(s, k.Store) and isinstance(s.value, Local) and s.value in lets and s.value not in new:
+            stem, _, number = s.value.name.rpartition("_")
+            if stem == s.buffer and number.isdigit() and set(outputs.get(stem, "?")) == set(s.value.axes):
+                new[s.value] = ar.local(stem, s.value.axes, s.value.kind)
+    if not new:
+        return body
+
+    def change(node: Node) -> Node:
+        return ar.substitute([node], new.get)[0]
+
+    def walk(inner: tuple[k.Statement, ...]) -> tuple[k.Statement, ...]:
+        changed = (_map_statement(s, change, walk) for s in inner)
+        return tuple(replace(s, target=change(s.target)) if isinstance(s, k.Let) else s for s in changed)
+
+    return walk(body)
+
+
 def _values(statement: k.Statement) -> tuple[Node, ...]:
     match statement:
         case k.Let(value=value) | k.Set(value=value) | k.Store(value=value):
@@ -206,7 +266,10 @@ def _values(statement: k.Statement) -> tuple[Node, ...]:
 
 
 def _bindable(node: Node) -> bool:
-    return not isinstance(node, n.Local | n.Load | n.Index) and not is_number(node)
+    """Whether a value may have a name of its own: views of other values need none."""
+    if isinstance(node, n.Index):
+        return node.axes[0].startswith("@")
+    return not isinstance(node, n.Local | n.Load | n.Rename) and not is_number(node)
 
 
 def _inline(ar: Arena, root: Node, bound: dict[Node, Node]) -> Node:

@@ -1,10 +1,10 @@
 """Passes: which sweep over time computes what.
 
 A pass sweeps time once, in one direction, in chunks of one length. Components are put into the earliest pass that runs
-in their direction with their chunk length and follows what they read. A value that belongs to one pass and is used in
-a later one crosses through a workspace of the whole sequence (lower.py asks for it when it meets one): the greatest
-expression that the earlier pass can compute alone, so that a readout crosses, not the state. What depends on no
-register is computed again where it is needed.
+in their direction with their chunk length and follows what they read (and what their readouts are computed from, in a
+form that holds no states). A value that belongs to one pass and is used in a later one crosses through a workspace of
+the whole sequence (lower.py asks for it when it meets one): the greatest expression that the earlier pass can compute
+alone, so that a readout crosses, not the state. What depends on no register is computed again where it is needed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from dataclasses import dataclass
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
 from ssmc.plan.nodes import Choice, Plan
+from ssmc.recurrence.chunkable import chunked_readings
+from ssmc.recurrence.invariant import invariant_readings
 from ssmc.recurrence.nodes import Component
+from ssmc.recurrence.readout import Tap
+from ssmc.recurrence.separable import MatrixForm, matrix_form
 from ssmc.step.nodes import StepGraph
 
 FREE = -1  # the stage of a value that depends on no register
@@ -66,7 +70,8 @@ def sweeps(plan: Plan) -> tuple[tuple[Sweep, ...], Callable[[Node], int]]:
     for component, choice in zip(plan.analysis.components, plan.choices, strict=True):
         own = set(component.registers)
         earliest = 0
-        for node in n.postorder([graph.register[r].source for r in component.registers]):
+        needs = [graph.register[r].source for r in component.registers] + _tap_parts(plan, component, choice)
+        for node in n.postorder(needs):
             match node:
                 case n.Read(register=r) | n.Window(register=r) | n.History(register=r) if r not in own:
                     late = unbounded(graph, node) and r not in cyclic
@@ -86,6 +91,22 @@ def sweeps(plan: Plan) -> tuple[tuple[Sweep, ...], Callable[[Node], int]]:
         Sweep(i, d.reverse, d.chunk if d.chunk is not None else DEFAULT_CHUNK, tuple(d.members), tuple(outputs[i]))
         for i, d in enumerate(drafts)
     ), stage
+
+
+def _tap_parts(plan: Plan, component: Component, choice: Choice) -> list[Node]:
+    """What the readouts of a form that holds no states are computed from, besides the component itself."""
+    analysis = plan.analysis
+    found: tuple[Tap, ...] | Node = ()
+    if component.recurrent and choice.form == "chunked":
+        form = matrix_form(analysis, component)
+        found = chunked_readings(analysis, component, form) if isinstance(form, MatrixForm) else ()
+    elif component.recurrent and choice.form == "conv":
+        found = invariant_readings(analysis, component)
+    parts: list[Node] = []
+    for tap in found if isinstance(found, tuple) else ():
+        parts += [tap.constant] if tap.constant is not None else []
+        parts += [x for reading in tap.readings for x in (reading.left, reading.right)]
+    return parts
 
 
 DEFAULT_CHUNK = 0  # a pass without a recurrence has no reason to be cut
