@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections import OrderedDict
+from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ssmc.diagnostics import SpecError
 from ssmc.runtime import problems
@@ -201,11 +201,10 @@ class Compiled:
         return initial_state(self.graph, batch, named)
 
     @cached_property
-    def _output_type(self) -> type[tuple[Any, ...]]:
-        fields = [(o.name, object) for o in self.graph.outputs]
-        made = NamedTuple(f"{self.name}_outputs", fields)  # type: ignore[misc]
-        made.__reduce__ = lambda self: (tuple, (tuple(self),))
-        return made  # type: ignore[return-value]
+    def _output_type(self) -> type[Any]:
+        """The named tuple of the outputs. A pickle holds a plain tuple: the class is made here, and has no module."""
+        made = namedtuple(f"{self.name}_outputs", [o.name for o in self.graph.outputs])  # type: ignore[misc]
+        return type(made.__name__, (made,), {"__slots__": (), "__reduce__": lambda y: (tuple, (tuple(y),))})
 
     def _result(self, outputs: Mapping[str, Tensor]) -> Any:
         values = list(outputs.values())
@@ -263,12 +262,12 @@ class Compiled:
         return self._programs.get(chosen.key, lambda: self._generate(chosen))
 
     def _generate(self, plan: Plan) -> Program:
-        from ssmc.backends.torch import build
+        from ssmc.backends.torch.build import load, source
         from ssmc.kernel.lower import lower
         from ssmc.runtime.program import Program
 
-        text = build.source(lower(plan))
-        return Program(build.load(text, self.name), text)
+        text = source(lower(plan))
+        return Program(load(text, self.name), text)
 
     def source(
         self,
@@ -280,12 +279,12 @@ class Compiled:
         length: int = 2048,
     ) -> str:
         """The generated module as text: sequence, step, initial state. It needs torch, not ssmc. Raises SpecError."""
-        from ssmc.backends.torch import build
+        from ssmc.backends.torch.build import source
         from ssmc.kernel.lower import lower
 
         if backend not in BACKENDS:
             raise SpecError([problems.NoSuchBackend(None, str(backend), BACKENDS)])
-        return build.source(lower(self.plan(_sizes(sizes), batch, length, form or "auto")), formatted=True)
+        return source(lower(self.plan(_sizes(sizes), batch, length, form or "auto")), formatted=True)
 
     def save(
         self,

@@ -244,7 +244,9 @@ def _slot(local: Node) -> str:
 
 def _short(monoid: Monoid) -> dict[Node, str]:
     """`a1` for the slot a of the earlier element, `a2` for that of the later one."""
-    return {x: f"{_slot(x)}1" for x in monoid.earlier} | {x: f"{_slot(x)}2" for x in monoid.later}
+    names: dict[Node, str] = {x: f"{_slot(x)}1" for x in monoid.earlier}
+    names.update((x, f"{_slot(x)}2") for x in monoid.later)
+    return names
 
 
 def element_lines(plan: Plan, monoid: Monoid) -> list[tuple[str, str]]:

@@ -24,7 +24,7 @@ class Program:
     source: str = ""
 
     def _named(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """By the names of the generated functions, which differ from the spec's where those mean something in Python."""
+        """By the generated functions' names, which differ from the spec's where those mean something in Python."""
         renamed = getattr(self.module, "ARGUMENTS", {})
         return {renamed.get(name, name): x for name, x in tensors.items()}
 

@@ -142,13 +142,15 @@ def run_cut(
 
 def _take(x: Tensor, place: Tensor, count: int, steps: int) -> Tensor:
     # not x[rows, times]: the gradient of index_select at distinct places needs no sorting
-    return x.flatten(0, 1).index_select(0, place).unflatten(0, (count, steps))
+    taken = x.flatten(0, 1).index_select(0, place)
+    return taken.reshape(count, steps, *x.shape[2:])
 
 
 def _place(parts: Sequence[Tensor], where: Tensor, rows: int, length: int) -> Tensor:
     """The groups' outputs (count, steps, …) at their places of a (rows, length, …); zero elsewhere."""
     flat = torch.cat([p.flatten(0, 1) for p in parts])
-    return flat.new_zeros(rows * length, *flat.shape[1:]).index_copy(0, where, flat).unflatten(0, (rows, length))
+    whole = flat.new_zeros(rows * length, *flat.shape[1:]).index_copy(0, where, flat)
+    return whole.reshape(rows, length, *flat.shape[1:])
 
 
 def _history(entry: Tensor, t: int, dimension: int | None) -> Tensor:
