@@ -7,6 +7,7 @@ a Python number. Broadcasting by name becomes indexing with `None`; `Rename` cos
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Mapping
 
@@ -28,7 +29,7 @@ _FUNCTION = {
     "sin": "torch.sin", "cos": "torch.cos", "tan": "torch.tan", "tanh": "torch.tanh", "sigmoid": "torch.sigmoid",
     "logsigmoid": "F.logsigmoid", "silu": "F.silu", "gelu": "F.gelu", "relu": "torch.relu", "elu": "F.elu",
     "erf": "torch.erf", "floor": "torch.floor", "round": "torch.round", "mod": "torch.remainder",
-    "logaddexp": "torch.logaddexp",
+    "logaddexp": "_logaddexp",
 }  # fmt: skip
 _NUMBER = {"exp": "math.exp", "log": "math.log", "log1p": "math.log1p", "expm1": "math.expm1", "sqrt": "math.sqrt",
            "sin": "math.sin", "cos": "math.cos", "tan": "math.tan", "tanh": "math.tanh", "erf": "math.erf",
@@ -112,19 +113,21 @@ class Expressions:
                 )
                 return self._reordered(inner, (*others, row, col), node.axes)
             case n.Lag(arg=arg, halo=halo, steps=steps):
-                return self._helper("_lag", self._full(arg, node.axes), self._halo(halo, node.axes), str(steps))
+                lined = (n.BATCH, n.TIME, *(a for a in node.axes if a not in (n.BATCH, n.TIME)))
+                printed = self._helper("_lag", self._full(arg, lined), self._halo(halo, lined), str(steps))
+                return self._reordered(printed, lined, node.axes)
             case n.Tail(arg=arg, halo=halo):
                 rest = tuple(a for a in halo.axes if a not in (n.BATCH, n.LAG))
                 time = (n.TIME,) if n.TIME in arg.axes else ()
                 x = self._full(arg, (n.BATCH, *time, *rest))
-                return self._helper("_tail", x if time else f"({x}).unsqueeze(1)", self._halo(halo, halo.axes))
+                return self._helper("_tail", x if time else method(x, "unsqueeze(1)"), self._halo(halo, halo.axes))
             case n.Frames():
                 return self._frames(node)
             case n.Append(arg=arg, halo=halo, axis=axis):
                 rest = tuple(a for a in node.axes if a not in (n.BATCH, axis))
                 time = (n.TIME,) if n.TIME in arg.axes else ()
                 x = self._full(arg, (n.BATCH, *time, *rest))
-                x = x if time else f"({x}).unsqueeze(1)"
+                x = x if time else method(x, "unsqueeze(1)")
                 joined = f"torch.cat([{self._halo(halo, (n.BATCH, n.LAG, *rest))}, {x}], 1)"
                 return self._reordered((joined, ATOM), (n.BATCH, axis, *rest), node.axes)
             case n.Prefix():
@@ -149,7 +152,7 @@ class Expressions:
                 rest = tuple(a for a in node.axes if a != n.BATCH)
                 lead = (n.BATCH,) if n.BATCH in arg.axes else ()
                 x = self._cast(arg, node, self.as_axes(arg, (*lead, n.TIME, *rest)))
-                x = x if lead else f"({x}).unsqueeze(0)"
+                x = x if lead else method(x, "unsqueeze(0)")
                 self.used.add("_powers")
                 codes = [self._cast(v, node, self.as_axes(v, (n.BATCH, *rest))) for v in (base, factor, carry)]
                 return self._helper("_moment", x, *codes)
@@ -158,7 +161,7 @@ class Expressions:
                 parts = [self.as_axes(x, (*rest, *over, n.TIME)) for x in (kernel, arg)]
                 # an FFT of integers would be made in single precision
                 codes = [
-                    f"({c}).to(real)" if x.kind in ("int", "bool") else c
+                    method(c, "to(real)") if x.kind in ("int", "bool") else c
                     for c, x in zip(parts, (kernel, arg), strict=True)
                 ]
                 printed = self._helper("_fft_conv", *codes, str(len(over)))
@@ -212,6 +215,8 @@ class Expressions:
         if op in _FUNCTION:
             # a number as the only tensor-less operand must be made one
             codes = [self._tensor_operand(a, node) for a in args]
+            if _FUNCTION[op].startswith("_"):
+                self.used.add(_FUNCTION[op])
             return f"{_FUNCTION[op]}({', '.join(codes)})", ATOM
         raise CompilerBug(f"the operator {op} has no PyTorch code")
 
@@ -306,7 +311,7 @@ class Expressions:
         timed = n.TIME in node.arg.axes
         lead = (n.BATCH, n.TIME) if timed else (n.BATCH,)
         x = self._full(node.arg, (*lead, *rest))
-        x = x if timed else f"({x}).unsqueeze(1)"
+        x = x if timed else method(x, "unsqueeze(1)")
         size = self.names["size", n.base_axis(node.axis)]
         halo = self._halo(node.halo, (n.BATCH, n.LAG, *rest))
         code, _ = self._helper("_frames", x, halo, size, str(node.skip), str(node.oldest_first))
@@ -316,9 +321,11 @@ class Expressions:
 
     def _halo(self, halo: Node, axes: Axes) -> str:
         """A delay line with axis `lag` second; a plain state is a line of one step."""
-        if n.LAG not in halo.axes:
-            return f"{self._postfix(halo)}.unsqueeze(1)"
         rest = tuple(a for a in axes if a not in (n.BATCH, n.TIME, n.LAG))
+        if n.LAG not in halo.axes:
+            step = (n.BATCH, *rest)
+            whole = set(step) <= set(halo.axes)
+            return f"{self._wrap(self._aligned(halo, step), POSTFIX) if whole else self._full(halo, step)}.unsqueeze(1)"
         return self._full(halo, (n.BATCH, n.LAG, *rest))
 
     # -- pieces ------------------------------------------------------------------------------------------------
@@ -346,7 +353,7 @@ class Expressions:
             return f"torch.tensor({code}, dtype={dtype_of(to)}, device=device)"
         if node.kind == to.kind:
             return code
-        return f"({code}).to({dtype_of(to)})"
+        return method(code, f"to({dtype_of(to)})")
 
     def _operand(self, node: Node, result: Node, level: int) -> str:
         """An elementwise operand, aligned; integers join floating point in the result's own precision."""
@@ -387,6 +394,12 @@ class Expressions:
         if len(moved) == 2:
             return f"{code}.transpose({moved[0]}, {moved[1]})", POSTFIX
         return f"{code}.permute({', '.join(map(str, dims))})", POSTFIX
+
+
+def method(code: str, call: str) -> str:
+    """A method of what `code` gives, in parentheses where it is more than a name, a call or an element."""
+    plain = isinstance(ast.parse(code, mode="eval").body, ast.Name | ast.Call | ast.Attribute | ast.Subscript)
+    return f"{code}.{call}" if plain else f"({code}).{call}"
 
 
 DTYPES = {"real": "real", "complex": "cplx", "int": "torch.int64", "bool": "torch.bool"}

@@ -11,11 +11,12 @@ into it.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 
 from ssmc.backends.torch import support
-from ssmc.backends.torch.expressions import DTYPES
+from ssmc.backends.torch.expressions import DTYPES, method
 from ssmc.backends.torch.passes import print_pass
-from ssmc.backends.torch.scope import INDENT, Scope, assign, indented, pruned
+from ssmc.backends.torch.scope import INDENT, Scope, assign, indented, names_in, pruned
 
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
@@ -50,16 +51,17 @@ def _header(scope: Scope, body: str) -> str:
     out += ["#", *(f"#   {line}" for line in _filled(legend))]
     out += [f"#   -> {o.name} [{', '.join(('batch', 'time', *o.axes))}]" for o in graph.outputs]
     out += ["", "from __future__ import annotations", ""]
-    if "math." in body:
+    used = names_in(body)
+    if "math" in used:
         out.append("import math")
-    names = [x for x in ("Callable", "Sequence") if x in body]
+    names = [x for x in ("Callable", "Sequence") if x in used]
     if names:
         out.append(f"from collections.abc import {', '.join(names)}")
     out += ["from typing import Any", "", "import torch"]
-    if "F." in body:
+    if "F" in used:
         out.append("import torch.nn.functional as F")
     out.append("from torch import Tensor")
-    if "checkpoint(" in body:
+    if "checkpoint" in used:
         out.append("from torch.utils.checkpoint import checkpoint")
     renamed = {b.entry: b.name for b in scope.of_role("input", "param") if b.entry != b.name}
     if renamed:
@@ -93,12 +95,13 @@ def _initial(scope: Scope) -> list[str]:
         b = next(b for b in scope.of_role("state") if b.entry == name)
         shape = ", ".join(_dimension(scope, b, a) for a in b.axes)
         if is_number(value):
-            code = f"torch.full(({shape},), {ex.code(value)}, dtype={DTYPES[b.kind]}, device=device)"
+            shape = f"{shape}," if len(b.axes) == 1 else shape
+            code = f"torch.full(({shape}), {ex.code(value)}, dtype={DTYPES[b.kind]}, device=device)"
         else:
             rest = tuple(a for a in b.axes if a not in (n.BATCH, n.LAG))
             code = ex.as_axes(value, rest)
-            code = code if value.kind == b.kind else f"({code}).to({DTYPES[b.kind]})"
-            code = f"({code}).expand({shape})" if code[0] != "(" else f"{code}.expand({shape})"
+            code = code if value.kind == b.kind else method(code, f"to({DTYPES[b.kind]})")
+            code = method(code, f"expand({shape})")
         entries.append(f'"{name}": {code},')
     return pruned(
         [
@@ -142,7 +145,7 @@ def _sequence(scope: Scope) -> list[str]:
             body.append(assign(s.target.name, ex.code(s.value), s.span))
     for number, p in enumerate(program.passes, 1):
         body += print_pass(scope, number, p, names)
-    body += ["", _returned(scope)]
+    body += ["", _returned(scope, {})]
     return pruned(
         [
             *_signature(
@@ -165,6 +168,9 @@ def _step(scope: Scope) -> list[str]:
     ex = scope.expressions(names)
     body = [*_prologue(scope, scope.like()), 't = state["t"] + 1', *(f"{scope.size(a)} = t" for a in scope.growing)]
     entries = ['"t": t,']
+    # a value that an output is the transpose of may have taken the output's name
+    taken = {s.target.name for s in scope.program.step if isinstance(s, k.Let)}
+    outputs: dict[str, str] = {}
     for s in scope.program.step:
         match s:
             case k.Let(target=target, value=value, span=span):
@@ -172,13 +178,15 @@ def _step(scope: Scope) -> list[str]:
             case k.Store(buffer=buffer, value=value, span=span):
                 b = scope.buffers[buffer]
                 code = scope.stored(ex, value, tuple(a for a in b.axes if a != n.TIME), b.kind)
-                if b.role == "output":
+                if b.role == "output" and (b.name in taken or code.isidentifier()):
+                    outputs[b.name] = code
+                elif b.role == "output":
                     body.append(assign(b.name, code, span))
                 else:
                     entries.append(f'"{b.entry}": {code},')
             case _:
                 raise CompilerBug(f"{type(s).__name__} in a step")
-    body += ["new_state = {", *indented(entries), "}", _returned(scope)]
+    body += ["new_state = {", *indented(entries), "}", _returned(scope, outputs)]
     return pruned(
         [
             *_signature(
@@ -194,13 +202,15 @@ def _step(scope: Scope) -> list[str]:
     )
 
 
-def _returned(scope: Scope) -> str:
-    outputs = "".join(f"{b.name}, " for b in scope.of_role("output"))
+def _returned(scope: Scope, codes: Mapping[str, str]) -> str:
+    """The last line of a function; `codes` of the outputs that are not by their own name."""
+    outputs = "".join(f"{codes.get(b.name, b.name)}, " for b in scope.of_role("output"))
     return f"return ({outputs.rstrip()}), new_state"
 
 
 HELPERS = (
-    support._precision, support._shift, support._solve, support._lag, support._tail,
-    support._frames, support._logsumexp, support._phi, support._matrix_phi, support._split, support._join,
-    support._prefix, support._powers, support._geometric, support._moment, support._fft_conv, support._recomputed,
+    support._precision, support._shift, support._solve, support._lag, support._tail, support._frames,
+    support._logsumexp, support._logaddexp, support._phi, support._matrix_phi, support._split, support._join,
+    support._prefix, support._powers, support._geometric, support._moment, support._fft_conv,
+    support._recomputed,
 )  # fmt: skip

@@ -126,6 +126,12 @@ class StepGraph:
         """Every expression a step computes: the outputs' and the registers' sources."""
         return [o.value for o in self.outputs] + [r.source for r in self.registers]
 
+    @cached_property
+    def picks(self) -> tuple[n.Pick, ...]:
+        """Every expression that picks an element of an axis."""
+        values = [*self.roots, *(r.init for r in self.registers), *(p.default for p in self.params if p.default)]
+        return tuple(x for x in n.postorder(values) if isinstance(x, n.Pick))
+
     def span_of(self, node: Node) -> Span | None:
         return self.arena.spans.get(node)
 

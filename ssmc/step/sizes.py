@@ -116,6 +116,21 @@ class NoSuchAxis(Problem):
 
 
 @dataclass(frozen=True)
+class PickOutside(Problem):
+    """An element picked of an axis that turns out to be too short for it."""
+
+    axis: str
+    index: int
+    size: int
+    origin: str
+
+    code: ClassVar[str] = "E606"
+    title: ClassVar[str] = "`{axis} = {index}` is outside the axis, which has size {size}"
+    notes: ClassVar[tuple[str, ...]] = ("`{axis}` is {size} in {origin}",)
+    helps: ClassVar[tuple[str, ...]] = ("elements count from 0; -1 is the last",)
+
+
+@dataclass(frozen=True)
 class _Known:
     size: int
     origin: str
@@ -133,7 +148,7 @@ def solve_sizes(
 
     `shapes` has the shapes of tensors by the names of inputs, params and state entries; their last dimensions are the
     axes, whatever stands before (batch, time, steps held). With `partial`, axes that nothing fixes are left out instead
-    of being reported. Raises SpecError (E601 to E605).
+    of being reported. Raises SpecError (E601 to E606).
     """
     solver = _Solver(graph)
     for axis, size in (sizes or {}).items():
@@ -216,6 +231,11 @@ class _Solver:
                         progress = True
         for x, y in self.graph.equations:
             self._equal(base_axis(x), base_axis(y))
+        for pick in self.graph.picks:
+            known = self.known.get(base_axis(pick.axis))
+            if known is not None and not -known.size <= pick.index < known.size:
+                where = self.graph.span_of(pick)
+                self.found.append(PickOutside(where, pick.axis, pick.index, known.size, known.origin))
 
     def _declared(self, axis: str, size: Node, span: Span | None) -> None:
         value = _arithmetic(size, {a: k.size for a, k in self.known.items()})
