@@ -75,6 +75,15 @@ def _logsumexp(x: Tensor, dims: int | tuple[int, ...]) -> Tensor:
     return torch.where(empty, torch.full_like(result, -torch.inf), result)
 
 
+def _logaddexp(x: Tensor, y: Tensor) -> Tensor:
+    """log(exp(x) + exp(y)), of infinities too, where torch's own derivatives are NaN; of two equal ones they are 0."""
+    infinite = torch.isinf(x) | torch.isinf(y)
+    zero = torch.zeros((), dtype=x.dtype, device=x.device)
+    inner = torch.logaddexp(torch.where(infinite, zero, x), torch.where(infinite, zero, y))
+    larger = torch.where(x == y, x.detach(), torch.maximum(x, y))
+    return torch.where(infinite, larger, inner)
+
+
 def _phi(x: Tensor, k: int) -> Tensor:
     """phi_k(x) = sum over j of x^j / (j + k)!: phi_1(x) = (e^x - 1) / x, and 1 at 0."""
     factorial = 1.0
@@ -186,6 +195,9 @@ def _fft_conv(kernel: Tensor, x: Tensor, summed: int) -> Tensor:
     steps = x.shape[-1]
     size = 2 * steps
     dims = tuple(range(-1 - summed, -1))
+    if 0 in kernel.shape or 0 in x.shape:  # nothing to transform, which some libraries refuse
+        product = kernel * x
+        return product.sum(dims) if summed else product
     real = not (kernel.is_complex() or x.is_complex())
     there, back = (torch.fft.rfft, torch.fft.irfft) if real else (torch.fft.fft, torch.fft.ifft)
     product: Tensor = there(kernel, size) * there(x, size)

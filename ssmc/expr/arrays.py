@@ -396,10 +396,10 @@ class TorchArrays(Arrays):
         return self.lib.logaddexp(x, self.lib.zeros_like(x))
 
     def logaddexp(self, x: Array, y: Array) -> Array:
-        # two equal infinities: torch's gradient would be NaN
+        # two equal infinities: torch's gradient would be NaN; it is 0, as of a logsumexp without terms
         both = (x == y) & self.lib.isinf(x)
         inner = self.lib.logaddexp(self._masked(both, x), self._masked(both, y))
-        return self.lib.where(both, (x + y) / 2, inner)
+        return self.lib.where(both, x.detach(), inner)
 
     def _masked(self, c: Array, x: Array) -> Array:
         return self.lib.where(c, self.lib.zeros_like(x), x)

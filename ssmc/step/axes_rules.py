@@ -111,7 +111,10 @@ def over_axes(el: Elaborator, e: syn.Call, arg: tuple[Result, Span], scope: Scop
         case "norm":
             size = v.node if v.kind != "complex" else ar.map("abs", v.node)
             total = reduced(el, "sum", replace(v, node=ar.mul(size, size)), over)
-            return replace(total, node=ar.map("sqrt", total.node))
+            # of zeros, the gradient is 0 as in torch, not 0/0
+            zero = ar.map("eq", total.node, ar.const(0.0))
+            root = ar.map("sqrt", ar.where(zero, ar.const(1.0), total.node))
+            return replace(total, node=ar.where(zero, ar.const(0.0), root))
         case "softmax":
             low = replace(v, node=masked(el, v, over, ar.const(-math.inf)))
             total = reduced(el, "logsumexp", low, over)

@@ -63,11 +63,11 @@ CASES = [
     # stabilised pairs
     Case("stabilised, m from -1e38", "axis K, V\ninput q[K], k[K], v[V], i, f\nstate m = -1e38, C[K, V], n[K]\nm = max(logsigmoid(f) + m, i)\n"
          "a = exp(logsigmoid(f) + prev(m) - m)\nb = exp(i - m)\nC = a*C + b*k*v\nn = a*n + b*k\noutput y = (q · C)/max(abs(q · n), exp(-m))\n", MATRIX,
-         lambda rng, batch, length: {"i": rng.normal(size=(batch, length)) * 30, "f": rng.normal(size=(batch, length)) * 30},
+         lambda rng, batch, length: {"i": rng.normal(size=(batch, length)) * 8, "f": rng.normal(size=(batch, length)) * 8},
          {"K": 3, "V": 2}),
     Case("stabilised, m from 0", "axis K, V\ninput q[K], k[K], v[V], i, f\nstate m, C[K, V], n[K]\nm = max(logsigmoid(f) + m, i)\n"
          "a = exp(logsigmoid(f) + prev(m) - m)\nb = exp(i - m)\nC = a*C + b*k*v\nn = a*n + b*k\noutput y = (q · C)/max(abs(q · n), exp(-m))\n", MATRIX,
-         lambda rng, batch, length: {"i": rng.normal(size=(batch, length)) * 30, "f": rng.normal(size=(batch, length)) * 30},
+         lambda rng, batch, length: {"i": rng.normal(size=(batch, length)) * 8, "f": rng.normal(size=(batch, length)) * 8},
          {"K": 3, "V": 2}),
     Case("stabilised, m from -inf", "axis D\ninput k[D], v[D]\nparam w[D]\nstate m[D] = -inf, a[D], b[D]\nm = max(m - exp(w), k)\n"
          "e = exp(prev(m) - exp(w) - m)\ns = exp(k - m)\na = e*a + s*v\nb = e*b + s\noutput y = a/b\n", TWO,
