@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable
 
-from ssmc.backends.torch.expressions import DTYPES, Expressions
+from ssmc.backends.torch.expressions import DTYPES, Expressions, method
 
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
@@ -100,7 +101,7 @@ class Scope:
         """`value` with exactly these dimensions and this kind."""
         sizes = {a: ex.names.get(("size", n.base_axis(a)), "-1") for a in axes}
         code = ex.as_axes(value, axes, sizes)
-        return code if value.kind == kind else f"({code}).to({DTYPES[kind]})"
+        return code if value.kind == kind else method(code, f"to({DTYPES[kind]})")
 
     def prefixes(self, values: Iterable[Node], names: Names) -> list[str]:
         """Lines that compute the parallel prefixes below `values`, each once for all its slots."""
@@ -118,7 +119,7 @@ class Scope:
             results = []
             for value, slot in zip(node.combined, slots, strict=True):
                 code = inner.as_axes(value, slot.axes)
-                results.append(code if value.kind == slot.kind else f"({code}).to({DTYPES[slot.kind]})")
+                results.append(code if value.kind == slot.kind else method(code, f"to({DTYPES[slot.kind]})"))
             lines += [
                 f"def combine{suffix}(earlier: Sequence[Tensor], later: Sequence[Tensor]) -> tuple[Tensor, ...]:",
                 f"{INDENT}{tuple_of(_local(x).name for x in node.earlier)} = earlier",
@@ -167,21 +168,25 @@ def values_of(statement: k.Statement) -> tuple[Node, ...]:
             return ()
 
 
+def names_in(code: str) -> set[str]:
+    """The names that a piece of a module reads."""
+    found = ast.walk(ast.parse(code))
+    return {x.id for x in found if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Load)}
+
+
 def pruned(lines: list[str]) -> list[str]:
-    """Without the size bindings that nothing below uses."""
+    """A function without those bindings of its beginning (see `prologue`) that nothing below uses."""
     kept = list(lines)
-    for line in lines:
-        name, _, value = line.strip().partition(" = ")
-        if value.startswith('sizes["') and not any(_mentions(x, name) for x in kept if x is not line):
-            kept.remove(line)
+    for line in reversed(lines):
+        targets, _, value = line.strip().partition(" = ")
+        if not value.startswith(_PROLOGUE) and value != "t":
+            continue
+        used = names_in("\n".join(x for x in kept if x is not line))
+        names = [x if x in used else "_" for x in targets.split(", ")]
+        at = next(i for i, x in enumerate(kept) if x is line)
+        kept[at : at + 1] = [f"{INDENT}{', '.join(names)} = {value}"] if set(names) != {"_"} else []
     return kept
 
 
-def _mentions(line: str, name: str) -> bool:
-    at = line.find(name)
-    while at >= 0:
-        before, after = line[at - 1 : at] if at else "", line[at + len(name) : at + len(name) + 1]
-        if not any(c.isidentifier() or c.isdigit() or c == '"' for c in (before, after)):
-            return True
-        at = line.find(name, at + 1)
-    return False
+# how the lines begin, after their names, that bind what every function may need
+_PROLOGUE = ('sizes["', 'state["t"]', "t0 + length", "_precision(")

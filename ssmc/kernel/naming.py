@@ -18,39 +18,18 @@ from ssmc.expr.nodes import Axes, Local, Node
 from ssmc.kernel import nodes as k
 from ssmc.kernel.words import describe, telling
 
+# Words of Python, and those that generated code has for itself.
+_OWN = """annotations torch math F Tensor Any Callable Sequence checkpoint ARGUMENTS initial_state sequence step apply
+    sizes batch length state new_state return_state lead like real cplx device t t0 i start steps earlier later combine
+    prefix"""
 _TAKEN = {
     *keyword.kwlist,
     *dir(builtins),
-    "torch",
-    "math",
-    "sizes",
-    "batch",
-    "length",
-    "state",
-    "steps",
-    "start",
-    "t",
-    "device",
-    "like",
-    "real",
-    "cplx",
-    "t0",
-    "i",
-    "new_state",
-    "F",
-    "Tensor",
-    "Any",
-    "Callable",
-    "Sequence",
-    "checkpoint",
-    "annotations",
-    "initial_state",
-    "sequence",
-    "step",
-    "ARGUMENTS",
-    "earlier",
-    "later",
+    *_OWN.split(),
+    *(f"{word}_{number}" for word in ("chunk", "sweep", "combine", "prefix") for number in range(1, 10)),
 }
+# A printer derives other names from a value's: its tiles, its value at one step, … Those come with the name.
+_DERIVED = ("_t", "_tile", "_tiles", "_part", "_parts", "_steps", "_now")
 
 
 class Names:
@@ -58,19 +37,33 @@ class Names:
 
     def __init__(self, taken: Iterable[str]) -> None:
         self._taken = {*_TAKEN, *taken}
+        self._given: set[str] = set()
 
     def free(self, wish: str) -> bool:
-        return wish not in self._taken
+        return not self._taken & _with_derived(wish)
+
+    def at_a_step(self, name: str) -> str:
+        """The name of a state inside the loop over the steps: it came with the state's own."""
+        wish = f"{_identifier(name)}_t"
+        return self.fresh(wish) if wish in self._given else wish
 
     def fresh(self, wish: str) -> str:
-        base = "".join(c if c.isidentifier() or c.isdigit() else "_" for c in wish).strip("_") or "value"
-        if base[0].isdigit():
-            base = f"v{base}"
+        base = _identifier(wish)
         name, count = base, 2
-        while name in self._taken:
+        while not self.free(name):
             name, count = f"{base}_{count}", count + 1
-        self._taken.add(name)
+        self._taken |= _with_derived(name)
+        self._given.add(name)
         return name
+
+
+def _identifier(wish: str) -> str:
+    base = "".join(c if c.isidentifier() or c.isdigit() else "_" for c in wish).strip("_") or "value"
+    return f"v{base}" if base[0].isdigit() else base
+
+
+def _with_derived(name: str) -> set[str]:
+    return {name, *(name + suffix for suffix in _DERIVED)}
 
 
 def finish(program: k.Program, names: Names) -> k.Program:

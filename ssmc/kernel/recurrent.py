@@ -27,7 +27,7 @@ def lower_recurrent(tiles: Tiles, component: Component, chunk: int) -> None:
     now: dict[str, Local] = {}
     for r in component.registers:
         outer = tiles.carries[r]
-        now[r] = ar.local(tiles.names.fresh(f"{r}_t"), outer.axes, outer.kind)
+        now[r] = ar.local(tiles.names.at_a_step(r), outer.axes, outer.kind)
         carries.append(k.Carry(now[r], outer))
 
     users: dict[Node, list[Node]] = {}
