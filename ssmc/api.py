@@ -104,7 +104,7 @@ class Compiled:
         self.analysis: Analysis = analyse(self.graph)
         self._plans: Recent[Any, Plan] = Recent(256)
         self._programs: Recent[Any, Program] = Recent(64)
-        self._defaults: Recent[Any, Tensor] = Recent(64)
+        self._constants: Recent[Any, Any] = Recent(64)
 
     # -- what it is --------------------------------------------------------------------------------------------
 
@@ -138,7 +138,8 @@ class Compiled:
 
         state=          entries by name, (batch…, axes…); those left out are initial values; `t` is the steps done
         return_state=   True: give `(outputs, state)`
-        form=           recurrent, scan, chunked, conv, or a dictionary from state to form; None chooses
+        form=           recurrent, scan, chunked, conv, or a dictionary from state to form; None chooses. A chunk
+                        length may follow: "scan:128"
         backend=        what runs it: "torch"
         cu_seqlens=     [0, end of the first sequence, …, L]: sequences packed end to end in one row
         lengths=        packed (they add up to L, one row) or padded (one a row; outputs past the end are zero)
@@ -154,7 +155,7 @@ class Compiled:
 
         ports, options = split_options(self.graph, named, call.OPTIONS)
         bound = call.bind(
-            self.graph, self.analysis.graph, args, ports, self._defaults.get,
+            self.graph, self.analysis.graph, args, ports, self._constants.get,
             state=options.get("state"), sizes=_sizes(options.get("sizes")),
         )  # fmt: skip
         choose = self._chooser(options.get("form"), options.get("backend"), bound.precision.device)
@@ -184,7 +185,7 @@ class Compiled:
         known = ("form", "backend", "sizes")
         ports, options = split_options(self.graph, named, known)
         bound = call.bind(
-            self.graph, self.analysis.graph, args, ports, self._defaults.get,
+            self.graph, self.analysis.graph, args, ports, self._constants.get,
             state=state, sizes=_sizes(options.get("sizes")), timed=False, options=known,
         )  # fmt: skip
         choose = self._chooser(options.get("form"), options.get("backend"), bound.precision.device)

@@ -107,8 +107,11 @@ def bind(
     for v in given.values:
         name = states.entry_name(v)
         if v.tensor.ndim >= len(graph.register[name].axes):
-            shapes.setdefault(name, tuple(v.tensor.shape))
-    solved = sizes_of_call(graph, expanded, shapes, sizes)
+            own = v.tensor.ndim - len(graph.register[name].axes)
+            shapes.setdefault(name, tuple(v.tensor.shape[own:]))
+    # the same for every batch and length, so worth keeping: solving takes longer than binding everything else
+    question = ("sizes", tuple(shapes.items()), tuple((sizes or {}).items()))
+    solved = memo(question, lambda: sizes_of_call(graph, expanded, shapes, sizes))
     tensors = convert(values, precision)
     inputs = {p.name: tensors[p.name] for p in graph.inputs}
     params = {p.name: tensors[p.name] for p in graph.params if p.name in tensors}

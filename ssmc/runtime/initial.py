@@ -24,8 +24,8 @@ from ssmc.step.initial import table
 from ssmc.step.nodes import Port, Register, StepGraph
 from ssmc.step.sizes import solve_sizes
 
-# A memo of values that depend on sizes and precision only: (key, make) -> value.
-Memo = Callable[[Any, Callable[[], Tensor]], Tensor]
+# A memo of what depends on shapes, sizes and precision only: (key, make) -> value.
+Memo = Callable[[Any, Callable[[], Any]], Any]
 
 STD = 0.02  # of a param without a default, as `init_params` draws it
 

@@ -13,7 +13,7 @@ import ssmc
 from ssmc import Input, Param, State
 
 # What the bodies name is the language's; the functions are read, never run.
-# ruff: noqa: F722, F821, F841, RET504, UP037
+# ruff: noqa: F722, F821, RET504, UP037
 
 
 @ssmc.jit(axes="D N", sizes={"N": 2})
