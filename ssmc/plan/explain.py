@@ -348,10 +348,11 @@ def _state(graph: StepGraph) -> list[str]:
 
 def after_pass(graph: StepGraph, name: str) -> str:
     """The step graph after a pass, as text. Raises SpecError where there is no such pass."""
-    from ssmc.recurrence.expand import expand_delays
+    from ssmc.recurrence.passes import PASSES
+    from ssmc.step.passes import run_passes
     from ssmc.step.printer import print_graph
 
-    passes = {"build": lambda g: g, "expand": expand_delays}
-    if name not in passes:
-        raise SpecError([NoSuchPass(None, name, tuple(passes))])
-    return print_graph(passes[name](graph)).rstrip("\n")
+    names = ("build", *(p.name for p in PASSES))
+    if name not in names:
+        raise SpecError([NoSuchPass(None, name, names)])
+    return print_graph(run_passes(graph, PASSES, after=name)).rstrip("\n")

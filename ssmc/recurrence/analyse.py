@@ -21,24 +21,24 @@ from ssmc.expr.linear import Affine, Blocker
 from ssmc.expr.nodes import Kind, Node, postorder
 from ssmc.expr.ranges import Ranges
 from ssmc.recurrence.elementwise import boolean, boolean_monoid, clamp, clamp_monoid
-from ssmc.recurrence.expand import expand_delays
 from ssmc.recurrence.families import affine_class, nonlinear_class
 from ssmc.recurrence.graph import check_directions, components_of, is_recurrent, leaves_time, registers_read
 from ssmc.recurrence.jacobian import jacobian_of
 from ssmc.recurrence.linear_monoid import linear_monoid
 from ssmc.recurrence.moebius import moebius, moebius_monoid
 from ssmc.recurrence.nodes import Algebra, Analysis, Component, Monoid, TimeDependence
+from ssmc.recurrence.passes import PASSES
 from ssmc.recurrence.semiring import ADD_MUL, SEMIRINGS, Semiring, linear, simplified
 from ssmc.recurrence.stabiliser import stabiliser_of
 from ssmc.recurrence.structure import elementwise_structure, structure_of
 from ssmc.step.nodes import Register, StepGraph
+from ssmc.step.passes import run_passes
 
 
 def analyse(graph: StepGraph) -> Analysis:
     """The components of a step graph in dependency order, each with its algebra."""
     check_directions(graph, components_of(graph))
-    expanded = expand_delays(graph)
-    return _Analyser(expanded).run()
+    return _Analyser(run_passes(graph, PASSES)).run()
 
 
 @dataclass(frozen=True)
