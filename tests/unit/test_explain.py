@@ -35,10 +35,10 @@ def cascade() -> Any:
 
 
 def test_text(cascade: Any) -> None:
-    text = cascade.explain({"K": 8, "V": 16}, batch=4, length=1000)
+    text = cascade.explain({"K": 64, "V": 128}, batch=4, length=1000)
     for words in (
         "cascade   class ",
-        "K = 8, V = 16, W = 4",
+        "K = 64, V = 128, W = 4",
         "batch B = 4, length L = 1000",
         "taken as 64 for the estimates: H",
         "component S[H, K, V]",
@@ -54,7 +54,7 @@ def test_text(cascade: Any) -> None:
         "conv.u     (batch…, W, K)",
         "prev.u     (batch…, 2, K)",
         "t          steps done",
-        "keeps the states every 64",
+        "at chunk boundaries",
     ):
         assert words in text, f"{words!r} is missing in\n{text}"
     assert max(map(len, text.splitlines())) <= 120
@@ -71,10 +71,10 @@ def test_what_blocks_is_told_with_its_place() -> None:
 
 
 def test_json(cascade: Any) -> None:
-    told = cascade.explain({"K": 8, "V": 16}, batch=4, length=1000, json=True)
+    told = cascade.explain({"K": 64, "V": 128}, batch=4, length=1000, json=True)
     assert json.loads(json.dumps(told)) == told
     assert (told["spec"], told["batch"], told["length"], told["machine"]) == ("cascade", 4, 1000, "cpu")
-    assert told["sizes"] == {"K": 8, "V": 16, "W": 4}
+    assert told["sizes"] == {"K": 64, "V": 128, "W": 4}
     assert told["assumed"] == {"H": 64}
     by_state = {c["states"][0]: c for c in told["components"]}
     matrix = by_state["S"]
