@@ -96,7 +96,7 @@ def exact(group: Mapping[str, Any]) -> Tensors:
     """As tensors in double precision that lose nothing in single precision."""
     found = {}
     for name, value in group.items():
-        x = torch.as_tensor(np.ascontiguousarray(value))
+        x = torch.from_numpy(np.array(value, order="C"))
         single = to(x, torch.float32)
         found[name] = to(single, torch.float64)
     return found
