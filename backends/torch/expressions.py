@@ -90,6 +90,9 @@ class Expressions:
                 return f"{self._postfix(arg)}.select({arg.axes.index(axis)}, {index})", POSTFIX
             case n.Flip(arg=arg, axis=axis):
                 return f"{self._postfix(arg)}.flip({arg.axes.index(axis)})", POSTFIX
+            case n.Start(arg=arg, axis=axis):
+                size = self.names["size", n.base_axis(axis)]
+                return f"{self._postfix(arg)}.narrow({arg.axes.index(axis)}, 0, {size})", POSTFIX
             case n.Shift(arg=arg, axis=axis, steps=steps):
                 return self._helper("_shift", self.code(arg), str(arg.axes.index(axis)), str(steps))
             case n.Cumulative(op=op, arg=arg, axis=axis, reverse=reverse):

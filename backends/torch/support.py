@@ -39,7 +39,7 @@ def _solve(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _matrix_phi(a: Tensor, order: int) -> Tensor:
-    """The sum over j of a^j / (j + order)!, for singular a too: a block of the exponential of a larger matrix."""
+    """The sum over j of a^j / (j + order)!, for singular a too: a block of a larger matrix's exponential."""
     size = a.shape[-1]
     padded = torch.nn.functional.pad(a, (0, order * size, 0, order * size))
     ones = torch.ones(order * size, dtype=a.dtype, device=a.device)
@@ -76,7 +76,7 @@ def _logsumexp(x: Tensor, dims: int | tuple[int, ...]) -> Tensor:
 
 
 def _logaddexp(x: Tensor, y: Tensor) -> Tensor:
-    """log(exp(x) + exp(y)), of infinities too, where torch's own derivatives are NaN; of two equal ones they are 0."""
+    """log(exp(x) + exp(y)), of infinities too, where torch's own derivatives are NaN (0 for equal ones)."""
     infinite = torch.isinf(x) | torch.isinf(y)
     zero = torch.zeros((), dtype=x.dtype, device=x.device)
     inner = torch.logaddexp(torch.where(infinite, zero, x), torch.where(infinite, zero, y))
@@ -104,7 +104,7 @@ def _phi(x: Tensor, k: int) -> Tensor:
 
 
 def _prefix(combine: Callable[..., tuple[Tensor, ...]], elements: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Inclusive prefix along time of an associative operator: pairs first, so about two operations an element."""
+    """Inclusive prefix along time of an associative operator, pairs first: two operations an element."""
     steps = elements[0].shape[1]
     if steps < 2:
         return tuple(elements)
@@ -135,7 +135,7 @@ def _join(x: Tensor, dim: int, steps: int) -> Tensor:
 
 
 def _powers(base: Tensor, count: int) -> Tensor:
-    """1, base, base^2, … along a new first dimension, by doubling: exact at 0, about log2(count) roundings."""
+    """1, base, base^2, … along a new first dimension, by doubling: about log2(count) roundings."""
     powers = torch.ones_like(base).unsqueeze(0)
     top = base
     while powers.shape[0] < count:
@@ -145,7 +145,7 @@ def _powers(base: Tensor, count: int) -> Tensor:
 
 
 def _geometric(coefficient: Tensor, base: Tensor, steps: int, summed: int, first: int) -> Tensor:
-    """sum of coefficient * base ** (l + first) over the last `summed` dimensions, for l < steps, along a new last one.
+    """sum of coefficient * base ** (l + first) over the last `summed` dimensions; l along a new last one.
 
     base ** (m s + r) = (base ** m) ** s * base ** r: two sets of about sqrt(steps) powers.
     """
@@ -161,7 +161,7 @@ def _geometric(coefficient: Tensor, base: Tensor, steps: int, summed: int, first
     if summed:
         low = low.expand(width, *shape)
         keep = len(shape) - summed
-        high, low = high.reshape(count, *shape[:keep], -1), low.reshape(width, *shape[:keep], -1)
+        high, low = high.flatten(1 + keep), low.flatten(1 + keep)
         kernel = torch.einsum("s...n,r...n->...sr", high, low)
     else:
         kernel = (high.unsqueeze(1) * low).movedim((0, 1), (-2, -1))
@@ -207,6 +207,8 @@ def _fft_conv(kernel: Tensor, x: Tensor, summed: int) -> Tensor:
 
 def _recomputed(chunk: Callable[..., Any], *args: Any) -> Any:
     """Run a chunk. For the backward only its arguments are kept: what it computed is computed again."""
-    if not torch.is_grad_enabled():
+    # torch.func.grad and its like refuse what a checkpoint is made of
+    hooks: bool = torch._C._autograd._saved_tensors_hooks_is_enabled()  # type: ignore[attr-defined]
+    if not torch.is_grad_enabled() or not hooks:
         return chunk(*args)
     return checkpoint(chunk, *args, use_reentrant=False, preserve_rng_state=False, determinism_check="none")

@@ -299,6 +299,9 @@ class Arena:
     def flip(self, arg: Node, axis: str) -> n.Flip:
         return self._intern(n.Flip, arg.axes, arg.kind, arg, axis)
 
+    def start(self, arg: Node, axis: str) -> n.Start:
+        return self._intern(n.Start, arg.axes, arg.kind, arg, axis)
+
     def lag(self, arg: Node, halo: Node, steps: int) -> n.Lag:
         axes = self.union([arg.axes, tuple(a for a in halo.axes if a != n.LAG)])
         return self._intern(n.Lag, axes, join_kinds(arg.kind, halo.kind), arg, halo, steps)
@@ -366,6 +369,8 @@ class Arena:
                 return self.prefix(kids, earlier, later, combined, identity, slot)
             case n.Flip(axis=axis):
                 return self.flip(kids[0], axis)
+            case n.Start(axis=axis):
+                return self.start(kids[0], axis)
             case n.Lag(steps=steps):
                 return self.lag(kids[0], kids[1], steps)
             case n.Frames(axis=axis, skip=skip, oldest_first=oldest_first):

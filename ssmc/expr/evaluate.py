@@ -155,6 +155,8 @@ class Evaluator:
                 return self._from_halo(node, args[0], args[1], sizes)
             case n.Flip(axis=axis):
                 return Named(args[0].axes, xp.flip(args[0].data, args[0].axes.index(axis)))
+            case n.Start(axis=axis):
+                return _steps(args[0], axis, 0, size_of(axis, sizes))
             case n.Split() | n.Join():
                 return self._recut(node, args[0], sizes)
             case n.Geometric(over=over, first=first):

@@ -2,7 +2,7 @@
 
     Leaf    = Const | Input | Param | Time | Size | Index | Read | Table | Draw | Local | Load
     Inner   = Map | Reduce | Cumulative | Rename | Pick | Shift | Solve | Expm | Window | History
-            | Flip | Prefix | Lag | Frames | Tail | Append | FftConv | Split | Join
+            | Flip | Start | Prefix | Lag | Frames | Tail | Append | FftConv | Split | Join
             | Geometric | Moment
 
 A node is immutable and made only by an `Arena` (see arena.py), which types it and hash-conses it: within one arena two
@@ -269,6 +269,14 @@ class Flip(Node):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Start(Node):
+    """The first elements along `axis`, as many as its size at this place: fewer, inside a loop that the axis grows in."""
+
+    arg: Node
+    axis: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Lag(Node):
     """A tile moved `steps` steps later along `time`; `halo` (axis `lag`, oldest first) supplies what comes before.
 
@@ -392,7 +400,7 @@ def children(node: Node) -> tuple[Node, ...]:
             return (arg, halo)
         case FftConv(kernel=kernel, arg=arg):
             return (kernel, arg)
-        case Split(arg=arg) | Join(arg=arg) | Flip(arg=arg):
+        case Split(arg=arg) | Join(arg=arg) | Flip(arg=arg) | Start(arg=arg):
             return (arg,)
         case Geometric(coefficient=coefficient, base=base):
             return (coefficient, base)

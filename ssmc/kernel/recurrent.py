@@ -59,6 +59,9 @@ def lower_recurrent(tiles: Tiles, component: Component, chunk: int) -> None:
                     new = ar.append(arg, now[r], axis)
                 else:
                     new = ar.frames(arg, now[r], axis, 0, True)
+            case n.History(axis=axis) if axis in growing:
+                # the past of a value from outside the cycle: the whole sequence's, up to this step
+                new = ar.start(tiles.tile(node), axis)
             case _ if node in inside or growing & set(node.axes):
                 return node if isinstance(node, n.Index) else None
             case n.Const() | n.Size() | n.Index():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 # how the values of an input or a param are drawn
-LAWS = ("normal", "unit", "decay", "positive", "log_decay", "small", "bool", "int", "complex")
+LAWS = ("normal", "unit", "bits", "decay", "positive", "log_decay", "small", "bool", "int", "complex", "small_complex")
 
 
 def bracket(axes: Sequence[str]) -> str:
@@ -238,6 +238,8 @@ def _draw(law: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndar
             return rng.normal(size=shape)
         case "unit":
             return rng.uniform(0.0, 1.0, shape)
+        case "bits":  # a gate that is open or shut
+            return rng.integers(0, 2, shape).astype(float)
         case "decay":
             return rng.uniform(0.2, 0.98, shape)
         case "positive":
@@ -246,6 +248,9 @@ def _draw(law: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndar
             return -rng.uniform(0.02, 1.5, shape)
         case "small":  # the rows of a matrix, or the taps of a feedback, sum to less than one
             return rng.uniform(-0.8, 0.8, shape) / max(1, shape[-1] if shape else 1)
+        case "small_complex":
+            x, y = rng.uniform(-0.55, 0.55, shape), rng.uniform(-0.55, 0.55, shape)
+            return (x + 1j * y) / max(1, *shape[-1:])
         case "bool":
             return rng.random(shape) < 0.4
         case "int":
