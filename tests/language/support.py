@@ -53,7 +53,7 @@ class Case:
     positive: bool = False
 
 
-def cases(table: Mapping[str, Case]) -> Any:
+def cases(table: Mapping[str, Any]) -> Any:
     return pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in table.items()])
 
 
