@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format types sizes ci clean
+.PHONY: help setup demo test test-all bench tables lint format types sizes ci clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,14 @@ test: $(STAMP) ## the fast tests
 
 test-all: $(STAMP) ## every test, the slow ones too
 	$(PYTEST)
+
+bench: $(STAMP) ## how fast it is, beside plain torch loops (minutes; benchmarks/README.md)
+	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.calls
+	$(BIN)/python -m benchmarks.mamba
+
+tables: $(STAMP) ## grammar/tables.json, after a change of the grammar
+	PYTHONHASHSEED=0 $(BIN)/python scripts/write_tables.py
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -1,0 +1,187 @@
+"""Interleaved timings, peak memory of fresh processes, a table, and a record in JSON.
+
+Two things on a shared machine can be compared only where both meet the same disturbance: the cases of a group take
+turns, one run each, and what is quoted is the ratio of medians, with the spread beside it. Peak memory is measured in a
+process of its own for each case, because neither torch nor the C library gives back all that it once held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one case, a run each; the runs of all cases of a group were taken in turn."""
+
+    name: str
+    runs: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.runs)
+
+    @property
+    def best(self) -> float:
+        return min(self.runs)
+
+    @property
+    def spread(self) -> float:
+        """Half the distance between the quartiles, as a part of the median."""
+        if len(self.runs) < 4:
+            return (max(self.runs) - min(self.runs)) / 2 / self.median
+        low, _, high = statistics.quantiles(self.runs, n=4)
+        return (high - low) / 2 / self.median
+
+
+def interleaved(
+    cases: Sequence[tuple[str, Callable[[], object]]],
+    *,
+    rounds: int,
+    warmups: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[Timing]:
+    """Run every case once a round, in an order that turns by one each round; `warmups` rounds are not counted."""
+    runs: dict[str, list[float]] = {name: [] for name, _ in cases}
+    for turn in range(rounds + warmups):
+        first = turn % len(cases)
+        for name, run in (*cases[first:], *cases[:first]):
+            gc.collect()
+            start = clock()
+            run()
+            taken = clock() - start
+            if turn >= warmups:
+                runs[name].append(taken)
+    return [Timing(name, tuple(seconds)) for name, seconds in runs.items()]
+
+
+def faster(timings: Sequence[Timing], name: str, than: str) -> float:
+    """How many times faster `name` is than `than`: the ratio of their medians."""
+    by_name = {t.name: t for t in timings}
+    return by_name[than].median / by_name[name].median
+
+
+def paired(timings: Sequence[Timing], name: str, than: str) -> float:
+    """The same from the ratios of each round, of which the median is taken."""
+    by_name = {t.name: t for t in timings}
+    return statistics.median(b / a for a, b in zip(by_name[name].runs, by_name[than].runs, strict=True))
+
+
+# -- memory --------------------------------------------------------------------------------------------------------
+
+
+def resident() -> int:
+    """Bytes this process holds now."""
+    status = _status("VmRSS")
+    return status if status is not None else _most_ever()
+
+
+def peak_above(run: Callable[[], object]) -> int:
+    """Bytes by which a run raises the most that this process ever held, over what it held before the run.
+
+    The kernel's high-water mark is set back first, where it can be.
+    """
+    gc.collect()
+    # where it cannot, the mark includes what came before: an upper bound
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    before = resident()
+    run()
+    return max(0, (_status("VmHWM") or _most_ever()) - before)
+
+
+def _status(field: str) -> int | None:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(x.split()[1]) * 1024 for x in lines if x.startswith(f"{field}:")), None)
+
+
+def _most_ever() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def in_fresh_process(module: str, *arguments: str) -> Any:
+    """What `python -m module arguments` prints as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    return json.loads(done.stdout)
+
+
+# -- reporting -----------------------------------------------------------------------------------------------------
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns of text, the first to the left and the others to the right."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+
+    def line(row: Sequence[str]) -> str:
+        cells = [cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join([line(head), line(["-" * w for w in widths]), *(line(row) for row in rows)])
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.1f}"
+
+
+def megabytes(count: float) -> str:
+    return f"{count / 2**20:.0f}"
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were taken on."""
+    found: dict[str, Any] = {
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+    }
+    if "torch" in sys.modules:
+        found |= {"torch": sys.modules["torch"].__version__, "threads": sys.modules["torch"].get_num_threads()}
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), platform.machine())
+
+
+def parser(description: str, rounds: int) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--rounds", type=int, default=rounds, help=f"runs of each case ({rounds})")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the record there too")
+    return made
+
+
+def write(record: dict[str, Any], where: Path | None) -> None:
+    if where is not None:
+        where.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def record_of(timings: Sequence[Timing]) -> dict[str, Any]:
+    return {t.name: {"median": t.median, "best": t.best, "spread": t.spread, "runs": list(t.runs)} for t in timings}
