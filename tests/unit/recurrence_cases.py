@@ -52,9 +52,7 @@ class Spec:
         depth: Depth | None = None,
         origin: Origin = "state",
     ) -> n.Read:
-        init_node = self.arena.const(init, None if kind == "bool" else "real")
-        if kind == "bool":
-            init_node = self.arena.const(bool(init))
+        init_node = self.arena.const(init, kind)
         read = self.arena.read(name, tuple(axes.split()), kind)
         self.registers[name] = Register(name, read.axes, kind, init_node, read, reverse, depth or Depth(1), origin)
         return read
