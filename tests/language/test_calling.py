@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -288,7 +290,7 @@ def test_packed(lengths):
     rng = np.random.default_rng(0)
     x, g, w = rng.normal(size=(1, 9, 2)), rng.normal(size=(1, 9, 2)), rng.normal(size=(2, 3))
     ends = np.cumsum([0, *lengths])
-    want = np.concatenate([packed(x[0, a:b], g[0, a:b], w) for a, b in zip(ends, ends[1:], strict=False)])
+    want = np.concatenate([packed(x[0, a:b], g[0, a:b], w) for a, b in pairwise(ends)])
     for options in ({"cu_seqlens": ends.tolist()}, {"cu_seqlens": torch.tensor(ends)}, {"lengths": lengths}):
         y, state = f(x, g, w, return_state=True, **options)
         np.testing.assert_allclose(y[0], want, atol=1e-12)

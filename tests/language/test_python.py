@@ -12,17 +12,17 @@ from tests.language.support import Case, agrees, cases, run, softmax, softplus
 from tests.language.test_time import gbt1, zoh1
 
 # mypy and ruff need not know the names of the language: the bodies are read, never run
-# ruff: noqa: F821, F841
+# ruff: noqa: B007, F722, F821, F841, RET504, UP037
 
 
 @ssmc.jit(axes="D N")
 def mamba(
-    u: Input[D],
-    dt: Input[D],
-    B: Input[N],
-    C: Input[N],
+    u: Input["D"],
+    dt: Input["D"],
+    B: Input["N"],
+    C: Input["N"],
     A_log: Param["D N"],
-    skip: Param[D],
+    skip: Param["D"],
     h: State["D N"] = 0,
 ):
     delta = softplus(dt)
@@ -33,13 +33,13 @@ def mamba(
 
 @ssmc.jit(axes="D, N", each="D")
 def kinds(
-    x: Input[D],
-    m: Input[D, bool],
+    x: Input["D"],
+    m: Input["D", bool],
     n: Input["", int],
     w: Param["D N", complex] = 1j,
     h: State["D N", complex] = 0,
-    g: State[D, reverse] = 2,
-    k: State[D, int, reverse] = 0,
+    g: State["D", "reverse"] = 2,
+    k: State["D", int, "reverse"] = 0,
 ):
     h = 0.5 * h + w * x
     g = 0.5 * g + where(m, x, 0)
@@ -49,39 +49,39 @@ def kinds(
 
 
 @ssmc.jit(axes=["D", "E"])
-def covariance(x: Input[D], a: Input, S: State["D E"]):
+def covariance(x: Input["D"], a: Input, S: State["D E"]):
     S = a * S + x * x["D -> E"]
     return S
 
 
 @ssmc.jit(axes="N")
-def equation(u: Input, dt: Input, lam: Param[N], h: State[N]):
+def equation(u: Input, dt: Input, lam: Param["N"], h: State["N"]):
     der[h, zoh(step=dt * dt)] = lam * h + u
     return h
 
 
 @ssmc.jit(axes="N")
-def plain_method(u: Input, lam: Param[N], h: State[N]):
+def plain_method(u: Input, lam: Param["N"], h: State["N"]):
     """A docstring is no statement."""
     der[h, euler] = lam * h + u  # comments too
     return h
 
 
 @ssmc.jit(axes="D")
-def initial(x: Input[D], omega: Param[D], a: Param, v: State[D]):
+def initial(x: Input["D"], omega: Param["D"], a: Param, v: State["D"]):
     init[v] = omega / (1 + exp(a))
     v = 0.5 * v + x
     return v
 
 
 @ssmc.jit(axes="T K V")
-def attention(q: Input[K], k: Input[K], v: Input[V]):
+def attention(q: Input["K"], k: Input["K"], v: Input["V"]):
     y = sum["T"](softmax["T"](dot(q, past["T"](k))) * past["T"](v))
     return y
 
 
 @ssmc.jit(axes="N M", sizes={"N": 3})
-def matrices(x: Input[N], A: Param["N N"], W: Param["M N"]):
+def matrices(x: Input["N"], A: Param["N N"], W: Param["M N"]):
     y = A @ x + transpose(A) @ x
     z = W @ (2 * x)
     n = size["N"] * index["N"] + norm["N"](x)
@@ -89,7 +89,7 @@ def matrices(x: Input[N], A: Param["N N"], W: Param["M N"]):
 
 
 @ssmc.jit(axes="D W")
-def delays(x: Input[D], w: Param["D W"]):
+def delays(x: Input["D"], w: Param["D W"]):
     b = prev(c, 2, 1.5) + next(x)
     c = conv(x, w)
     y = -(x**2) + (b * 2)
@@ -97,7 +97,7 @@ def delays(x: Input[D], w: Param["D W"]):
 
 
 @ssmc.jit(axes="D W")
-def filters(u: Input[D], b: Param["D W"], a: Param["D W"]):
+def filters(u: Input["D"], b: Param["D W"], a: Param["D W"]):
     def f(v):
         return v * t
 
@@ -106,7 +106,7 @@ def filters(u: Input[D], b: Param["D W"], a: Param["D W"]):
 
 
 @ssmc.jit(axes="N")
-def methods(u: Input, h: State[N] = 1, g: State = 0):
+def methods(u: Input, h: State["N"] = 1, g: State = 0):
     der[h, gbt(alpha=0.3, step=0.1)] = -h * (index["N"] + 1) + u
     g = max(0.9 * g, u)
     return h, g
@@ -282,7 +282,7 @@ def test_statement_outside():
 
     def define():
         @ssmc.jit(axes="D")
-        def f(x: Input[D]):
+        def f(x: Input["D"]):
             for i in range(3):
                 y = x
             return y
@@ -295,7 +295,7 @@ def test_if_outside():
 
     def define():
         @ssmc.jit(axes="D")
-        def f(x: Input[D]):
+        def f(x: Input["D"]):
             if x > 0:
                 y = x
             return y
@@ -308,7 +308,7 @@ def test_dot_identifier():
 
     def define():
         @ssmc.jit(axes="D N")
-        def f(C: Input[N], h: Input[N]):
+        def f(C: Input["N"], h: Input["N"]):
             y = C·h
             return y
 
@@ -319,7 +319,7 @@ def test_not_ambiguous():
     """`d*B@u` where both readings are one."""
 
     @ssmc.jit(axes="D M N")
-    def f(d: Input[M], B: Param["N D"], u: Input["D M"]):
+    def f(d: Input["M"], B: Param["N D"], u: Input["D M"]):
         y = 2 / d * B @ u
         return y
 
@@ -333,7 +333,7 @@ def test_ambiguous():
 
     def define():
         @ssmc.jit(axes="D N")
-        def f(d: Input[D], B: Param["N D"], u: Input[D]):
+        def f(d: Input["D"], B: Param["N D"], u: Input["D"]):
             y = d * B @ u
             return y
 
