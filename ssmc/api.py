@@ -7,7 +7,7 @@ from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ssmc.diagnostics import SpecError
 from ssmc.runtime import problems
@@ -28,6 +28,8 @@ BACKENDS = ("torch",)
 Form = str | Mapping[str, str] | None
 K = TypeVar("K")
 V = TypeVar("V")
+R = TypeVar("R")
+P = ParamSpec("P")
 
 
 def load(path: str | Path, name: str | None = None) -> Compiled:
@@ -87,6 +89,22 @@ def jit(
     return decorate if function is None else decorate(function)
 
 
+def _untraced(method: Callable[P, R]) -> Callable[P, R]:
+    """A method that torch.compile does not look into."""
+
+    @functools.wraps(method)
+    def called(*args: P.args, **named: P.kwargs) -> R:
+        import torch
+
+        if torch.compiler.is_dynamo_compiling():
+            from ssmc.runtime.tracing import a_spec_runs_outside_of_the_graph
+
+            return a_spec_runs_outside_of_the_graph(method, *args, **named)  # type: ignore[no-any-return]
+        return method(*args, **named)
+
+    return called
+
+
 class Compiled:
     """A spec that runs: call it on whole sequences, or step it token by token.
 
@@ -129,6 +147,7 @@ class Compiled:
 
     # -- running -----------------------------------------------------------------------------------------------
 
+    @_untraced
     def __call__(self, /, *args: Any, **named: Any) -> Any:
         """Run over whole sequences.
 
@@ -170,6 +189,7 @@ class Compiled:
             result = copy_into(options["out"], result)
         return (result, state) if options.get("return_state") else result
 
+    @_untraced
     def step(self, state: Mapping[str, Any] | None, /, *args: Any, **named: Any) -> tuple[Any, dict[str, Any]]:
         """One step: `state` as a call or `init_state` gives it (None: the initial one), inputs (batch…, axes…).
 

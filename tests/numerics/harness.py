@@ -177,7 +177,10 @@ def check(case: Case, length: int, dtypes: Iterable[torch.dtype] = (torch.float6
     found = gradients(loss({**wanted, **{f"state {k}": v for k, v in wanted_state.items()}}), groups)
     for name, g in found.items():
         assert bool(torch.isfinite(g).all()), f"{case.name}: the gradient of `{name}` by the oracle is not finite"
-    for form in ("recurrent", *(f"{form}:{c}" for form in case.forms for c in (*case.chunks, 0) if form != "recurrent")):
+    for form in (
+        "recurrent",
+        *(f"{form}:{c}" for form in case.forms for c in (*case.chunks, 0) if form != "recurrent"),
+    ):
         for dtype in dtypes:
             forward, backward = TOLERANCE[dtype]
             ours = [leaves(g, dtype) for g in (inputs, params, states)]

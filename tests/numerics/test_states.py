@@ -101,7 +101,7 @@ def test_a_param_that_only_the_final_state_needs(form: str) -> None:
 def test_steps_are_the_sequence(name: str) -> None:
     """In float32, to 1e-5 of the scale, outputs and every entry of the state; then on from where a call stopped."""
     case = case_of(name)
-    inputs, params, states = ([{k: v.float() for k, v in g.items()} for g in arguments(case, 24)])
+    inputs, params, states = [{k: v.float() for k, v in g.items()} for g in arguments(case, 24)]
     f = compiled(case.spec)
     for form in case.forms:
         whole, whole_state = f(**inputs, **params, state=states, form=form, return_state=True)
