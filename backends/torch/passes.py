@@ -12,7 +12,7 @@ from ssmc.backends.torch.expressions import DTYPES
 from ssmc.backends.torch.scope import INDENT, Names, Scope, assign, indented, tuple_of, values_of
 
 from ssmc.expr import nodes as n
-from ssmc.expr.nodes import Axes
+from ssmc.expr.nodes import Axes, Local
 from ssmc.kernel import nodes as k
 
 
@@ -177,10 +177,14 @@ class _Pass:
                 out.append(f"{scope.size(axis)}_now = {grown[0]}.shape[1] + 1")
         names_of, values = [], []
         targets = {c.target.name: c.target for c in loop.carries}
+        in_place = _in_place(loop)
+        names.update({("local", value.name): carry.name for value, carry in in_place.items()})
         for s in loop.body:
             match s:
                 case k.Let(target=target, value=value, span=span):
-                    out.append(assign(target.name, ex.code(value), span))
+                    out.append(assign(names.get(("local", target.name), target.name), ex.code(value), span))
+                case k.Set(value=value) if value in in_place:
+                    pass
                 case k.Set():
                     target = targets[s.target.name]
                     names_of.append(target.name)
@@ -210,3 +214,19 @@ class _Pass:
             if isinstance(s, k.For):
                 found.update(dict.fromkeys(self._loads(s.body)))
         return list(found)
+
+
+def _in_place(loop: k.For) -> dict[Local, Local]:
+    """The values that may take their carry's name as soon as they are known: nothing after them reads the old one."""
+    at = {s.target: i for i, s in enumerate(loop.body) if isinstance(s, k.Let)}
+    found: dict[Local, Local] = {}
+    for s in loop.body:
+        if not (isinstance(s, k.Set) and isinstance(s.value, Local) and s.value in at):
+            continue
+        same = (s.value.axes, s.value.kind) == (s.target.axes, s.target.kind)
+        # the other Sets come after everything, wherever they stand
+        after = [x for i, x in enumerate(loop.body) if i > at[s.value] or isinstance(x, k.Set)]
+        later = n.postorder([v for x in after for v in values_of(x)])
+        if same and s.target not in later and s.value not in found:
+            found[s.value] = s.target
+    return found

@@ -196,8 +196,8 @@ def _fft_conv(kernel: Tensor, x: Tensor, summed: int) -> Tensor:
     size = 2 * steps
     dims = tuple(range(-1 - summed, -1))
     if 0 in kernel.shape or 0 in x.shape:  # nothing to transform, which some libraries refuse
-        product = kernel * x
-        return product.sum(dims) if summed else product
+        empty = kernel * x
+        return empty.sum(dims) if summed else empty
     real = not (kernel.is_complex() or x.is_complex())
     there, back = (torch.fft.rfft, torch.fft.irfft) if real else (torch.fft.fft, torch.fft.ifft)
     product: Tensor = there(kernel, size) * there(x, size)

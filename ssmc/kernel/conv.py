@@ -13,7 +13,8 @@ from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
 from ssmc.kernel.lower import Tiles
-from ssmc.recurrence.invariant import drives, invariant_readings, transition
+from ssmc.recurrence.drives import drives, transition
+from ssmc.recurrence.invariant import invariant_readings
 from ssmc.recurrence.nodes import Component
 from ssmc.recurrence.readout import Reading
 
@@ -54,9 +55,15 @@ def _reading(tiles: Tiles, reading: Reading, base: Node, carry: Node, parts: lis
         signal = ar.rename(signal, side)
         inside = tuple(a for a in mixed if a not in signal.axes)
         outer = tuple(a for a in mixed if a in signal.axes)
+        if not inside and set(right.axes) - {*signal.axes, *base.axes, *factor.axes}:
+            # more is read from the states than there are states: one transform for each of those, and a product
+            states = ar.fft_conv(ar.geometric(ar.rename(factor, side), base, (), 0), signal, ())
+            value: Node = ar.contract(right, states, mixed)
+            total.append(ar.shift(value, n.TIME, 1) if late else value)
+            continue
         # an axis that no factor has is summed all the same: the weight is the same for each of its elements
         weight = ar.broadcast(ar.mul(right, ar.rename(factor, side)), inside)
-        value: Node = ar.fft_conv(ar.geometric(weight, base, inside, 0), signal, outer)
+        value = ar.fft_conv(ar.geometric(weight, base, inside, 0), signal, outer)
         total.append(ar.shift(value, n.TIME, 1) if late else value)
     total.append(ar.geometric(ar.mul(right, carry), base, mixed, 0 if late else 1))
     return ar.mul(left, ar.total(total))

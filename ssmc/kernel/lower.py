@@ -309,7 +309,7 @@ class _Draft:
                     grown = self.arena.append(whole, self.arena.load(st.name, st.axes, st.kind), n.LAG)
                     final.append(k.Store(st.name, grown))
         self.buffers.extend(self.tiles.scratch)
-        body = (*self.tiles.statements, *self.stores, *self.tiles.sets)
+        body = _needed((*self.tiles.statements, *self.stores, *self.tiles.sets))
         loop = k.For(
             self.sweep.chunk,
             self.sweep.reverse,
@@ -318,6 +318,28 @@ class _Draft:
             recompute=bool(self.carries) and self.sweep.chunk > 0,
         )
         return k.Pass(_title(self.sweep), tuple(self.before), loop, tuple(final))
+
+
+def _needed(body: tuple[k.Statement, ...]) -> tuple[k.Statement, ...]:
+    """A pass's body without values that nothing in it uses: a component offers more readouts than a plan takes."""
+    used: set[str] = set()  # by name: inside the loop of a recurrent form a tile's local stands for one step of it
+    kept: list[k.Statement] = []
+    for statement in reversed(body):
+        if isinstance(statement, k.Let) and statement.target.name not in used:
+            continue
+        used.update(x.name for x in n.postorder(_values(statement)) if isinstance(x, Local))
+        kept.append(statement)
+    return tuple(reversed(kept))
+
+
+def _values(statement: k.Statement) -> list[Node]:
+    match statement:
+        case k.Let(value=value) | k.Set(value=value) | k.Store(value=value):
+            return [value]
+        case k.For(carries=carries, body=body):
+            return [c.init for c in carries] + [v for inner in body for v in _values(inner)]
+        case _:
+            return []
 
 
 def _step(

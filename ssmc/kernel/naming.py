@@ -12,6 +12,7 @@ import keyword
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.arena import Arena
 from ssmc.expr.nodes import Axes, Local, Node
@@ -113,11 +114,36 @@ def finish(program: k.Program, names: Names) -> k.Program:
     for p in program.passes:
         loop = replace(p.loop, body=walk(p.loop.body))
         passes.append(replace(p, before=walk(p.before), loop=loop, final=tuple(p.final)))
-    once_of_passes = name_shared(ar, tuple(once), names)
+    once_of_passes = name_shared(ar, tuple(once), names, unify=False)
     reserved = Names(b.name for b in program.buffers if b.role not in ("workspace", "scratch"))
     one_step = {name: tuple(a for a in axes if a != n.TIME) for name, axes in outputs.items()}
     step = name_shared(ar, program.step, reserved, one_step)
-    return replace(program, once=once_of_passes, passes=tuple(passes), step=step)
+    return _without_unread(replace(program, once=once_of_passes, passes=tuple(passes), step=step))
+
+
+def _without_unread(program: k.Program) -> k.Program:
+    """Without scratch that is stored and never read: a state of a coupled component that nothing else uses."""
+    loads: set[str] = set()
+
+    def look(body: tuple[k.Statement, ...]) -> None:
+        for s in body:
+            loads.update(x.buffer for x in n.postorder(list(_values(s))) if isinstance(x, n.Load))
+            if isinstance(s, k.For):
+                look(s.body)
+
+    for p in program.passes:
+        look((*p.before, p.loop, *p.final))
+    unread = {b.name for b in program.buffers if b.role == "scratch" and b.name not in loads}
+
+    def kept(body: tuple[k.Statement, ...]) -> tuple[k.Statement, ...]:
+        rest = (s for s in body if not (isinstance(s, k.Store) and s.buffer in unread))
+        return tuple(replace(s, body=kept(s.body)) if isinstance(s, k.For) else s for s in rest)
+
+    return replace(
+        program,
+        buffers=tuple(b for b in program.buffers if b.name not in unread),
+        passes=tuple(replace(p, loop=replace(p.loop, body=kept(p.loop.body))) for p in program.passes),
+    )
 
 
 def _worth_once(node: Node) -> bool:
@@ -148,11 +174,16 @@ def _map_statement(statement: k.Statement, change: object, walk: object) -> k.St
 
 
 def name_shared(
-    ar: Arena, body: tuple[k.Statement, ...], names: Names, outputs: Mapping[str, Axes] | None = None
+    ar: Arena,
+    body: tuple[k.Statement, ...],
+    names: Names,
+    outputs: Mapping[str, Axes] | None = None,
+    unify: bool = True,
 ) -> tuple[k.Statement, ...]:
     """Bind what is used more than once, or labelled by the user, before its first use.
 
-    What is stored in an output, whole, takes the output's own name: no code that sees the value sees the buffer.
+    With `unify` a second name of one value goes; not where names of the body are used outside it. What is stored in an
+    output, whole, takes the output's own name: no code that sees the value sees the buffer.
     """
     body = _under_output_names(ar, body, outputs or {})
     lent: dict[Node, str] = {}
@@ -164,6 +195,7 @@ def name_shared(
                     lent.setdefault(value, buffer)
             case k.Set(target=target, value=value):
                 carried.setdefault(value, f"{target.name}_new")
+    named = {s.value: s.target for s in reversed(body) if isinstance(s, k.Let)}
     taken = {s.target.name for s in body if isinstance(s, k.Let)}
     lent = {value: name for value, name in lent.items() if name not in taken}
 
@@ -190,6 +222,7 @@ def name_shared(
         if isinstance(node, n.Rename):  # costs nothing, so it is written out: its operand is used as often as it is
             uses[node.arg] += uses[node] - 1
     bound: dict[Node, Node] = {}
+    aliases: dict[str, str] = {}
     out: list[k.Statement] = []
 
     def bind(root: Node, keep: bool) -> Node:
@@ -198,7 +231,7 @@ def name_shared(
                 continue
             if uses.get(node, 0) > 1 or node in ar.labels or node in lent or telling(node):
                 value = ar.rebuild(node, [_inline(ar, c, bound) for c in n.children(node)])
-                local = ar.local(name_for(node), node.axes, node.kind)
+                local = named.get(node) or ar.local(name_for(node), node.axes, node.kind)
                 out.append(k.Let(local, value, ar.spans.get(node)))
                 bound[node] = local
         return _inline(ar, root, bound)
@@ -206,7 +239,13 @@ def name_shared(
     for s in body:
         match s:
             case k.Let(target=target, value=value):
-                if value in bound:
+                known = bound.get(value, value if isinstance(value, Local) else None)
+                if known is target:
+                    pass  # bound already, where a value before it needed it
+                elif known is not None and unify:
+                    bound[target] = known  # it has a name already
+                    aliases[target.name] = _name_of(known)
+                elif value in bound:
                     out.append(replace(s, value=bound[value]))
                 else:
                     new = bind(value, keep=True)
@@ -218,10 +257,27 @@ def name_shared(
                 out.append(replace(s, value=new))
             case k.For():
                 carries = tuple(replace(c, init=bind(c.init, keep=False)) for c in s.carries)
-                out.append(replace(s, carries=carries))
+                out.append(replace(s, carries=carries, body=_renamed(ar, s.body, aliases)))
             case _:
                 out.append(s)
     return tuple(out)
+
+
+def _name_of(node: Node) -> str:
+    if not isinstance(node, Local):
+        raise CompilerBug(f"{node!r} is no name")
+    return node.name
+
+
+def _renamed(ar: Arena, body: tuple[k.Statement, ...], names: Mapping[str, str]) -> tuple[k.Statement, ...]:
+    """A loop over the steps whose Locals of the chunk around it have other names."""
+
+    def at(node: Node) -> Node | None:
+        if isinstance(node, Local) and node.name in names:
+            return ar.local(names[node.name], node.axes, node.kind)
+        return None
+
+    return tuple(_map_statement(s, lambda node: ar.substitute([node], at)[0], None) for s in body) if names else body
 
 
 def _under_output_names(
@@ -229,7 +285,7 @@ def _under_output_names(
 ) -> tuple[k.Statement, ...]:
     """A value that a lowering named after an output, with a number, and that is stored there: without the number."""
     lets = {s.target: s for s in body if isinstance(s, k.Let)}
-    new: dict[Node, Node] = {}
+    new: dict[Node, Local] = {}
     for s in body:
         if isinstance(s, k.Store) and isinstance(s.value, Local) and s.value in lets and s.value not in new:
             stem, _, number = s.value.name.rpartition("_")
@@ -243,7 +299,7 @@ def _under_output_names(
 
     def walk(inner: tuple[k.Statement, ...]) -> tuple[k.Statement, ...]:
         changed = (_map_statement(s, change, walk) for s in inner)
-        return tuple(replace(s, target=change(s.target)) if isinstance(s, k.Let) else s for s in changed)
+        return tuple(replace(s, target=new.get(s.target, s.target)) if isinstance(s, k.Let) else s for s in changed)
 
     return walk(body)
 

@@ -22,7 +22,9 @@ def lower_scan(tiles: Tiles, component: Component, chunk: int) -> None:
         raise CompilerBug(f"scan was chosen for {component.registers}, which has no associative operator")
     elements = [tiles.tile(e) for e in monoid.element]
     lets = [
-        value if isinstance(value, n.Local | n.Load) or is_number(value) else tiles.let(local.name, value, node)
+        value
+        if isinstance(value, n.Local | n.Load) or is_number(value)
+        else tiles.let(f"element_{_slot(local)}", value, node)
         for local, value, node in zip(monoid.later, elements, monoid.element, strict=True)
     ]
     # every slot of the tile has batch and time: the operator mixes slots that have them with slots that do not
@@ -32,7 +34,7 @@ def lower_scan(tiles: Tiles, component: Component, chunk: int) -> None:
     prefixes: dict[Node, Node] = {}
     for i, local in enumerate(monoid.later):
         p = ar.prefix(lets, earlier, later, combined, monoid.identity, i)
-        prefixes[local] = tiles.let(f"prefix_{local.name}", p)
+        prefixes[local] = tiles.let(f"prefix_{_slot(local)}", p)
     for register, applied in monoid.applied:
         r = tiles.graph.register[register]
 
@@ -53,3 +55,7 @@ def lower_scan(tiles: Tiles, component: Component, chunk: int) -> None:
 def _tiled(tiles: Tiles, slots: tuple[Local, ...]) -> list[Local]:
     lead: Axes = (n.BATCH, n.TIME)
     return [tiles.arena.local(s.name, (*lead, *s.axes), s.kind) for s in slots]
+
+
+def _slot(later: Local) -> str:
+    return later.name.removeprefix("later_")
