@@ -2,8 +2,8 @@
 
 A form that never holds the states of all steps (chunked, conv) can be used where every use of the state goes through a
 **tap**: an expression affine in the state, before (`old`) or after (`new`) the step's update, whose coefficients the
-form can handle. The taps found are the greatest such expressions on every path from the state to the outputs and to
-other registers.
+form can handle. The taps found are the greatest such expressions on every path from the state to the outputs, to
+other registers, and to the parts that other components are computed from.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ssmc.expr import nodes as n
 from ssmc.expr.affine import affine
 from ssmc.expr.linear import Affine, Term
 from ssmc.expr.nodes import Axes, Node
+from ssmc.recurrence.drives import parts
 from ssmc.recurrence.nodes import Analysis, Component
 from ssmc.step.nodes import reads_of
 
@@ -49,9 +50,19 @@ def taps(analysis: Analysis, component: Component, accepts: Callable[[Reading], 
     atoms = {old, register.source}
     roots = [o.value for o in graph.outputs] + [r.source for r in graph.registers if r.name != name]
     depends: set[Node] = set()
-    for node in n.postorder(roots):
-        if node in atoms or name in reads_of(node) or any(c in depends for c in n.children(node)):
-            depends.add(node)
+
+    def depend(nodes: list[Node]) -> None:
+        for node in n.postorder(nodes):
+            if node in atoms or name in reads_of(node) or any(c in depends for c in n.children(node)):
+                depends.add(node)
+
+    depend(roots)
+    # whichever form the others run in: what it is computed from must be within reach of a tap too
+    others = [c for c in analysis.components if c is not component and c.recurrent]
+    readers = [c for c in others if any(graph.register[r].source in depends for r in c.registers)]
+    made = [p for c in readers for p in parts(analysis, c)]
+    depend(made)
+    roots += made
     # what the tap is computed from must be known when the component is lowered, in the order of the components
     known = {r for c in analysis.components if c.index < component.index for r in c.registers}
     found: dict[Node, Tap] = {}
