@@ -90,7 +90,7 @@ def _prologue(scope: Scope, like: str) -> list[str]:
 
 def _initial(scope: Scope) -> list[str]:
     ex = scope.expressions(scope.names())
-    entries = []
+    entries = ['"t": 0,']
     for name, value in scope.program.initial:
         b = next(b for b in scope.of_role("state") if b.entry == name)
         shape = ", ".join(_dimension(scope, b, a) for a in b.axes)

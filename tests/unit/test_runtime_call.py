@@ -460,9 +460,7 @@ def test_save_and_source(leaky: Any, tmp_path: Any) -> None:
     exec(compile(path.read_text(), str(path), "exec"), namespace)  # noqa: S102
     x, g, gain, bias = drawn(2, 5, 4), drawn(2, 5, 4), drawn(4), drawn()
     state = namespace["initial_state"](sizes={"D": 4}, batch=2, like=x, gain=gain, bias=bias)
-    (y,), _ = namespace["sequence"](
-        sizes={"D": 4}, batch=2, length=5, x=x, g=g, gain=gain, bias=bias, state=state | {"t": 0}
-    )
+    (y,), _ = namespace["sequence"](sizes={"D": 4}, batch=2, length=5, x=x, g=g, gain=gain, bias=bias, state=state)
     torch.testing.assert_close(y, leaky(x, g, gain, bias))
 
 
