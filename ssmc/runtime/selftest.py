@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ssmc.diagnostics import SpecError
 from ssmc.expr.arrays import TorchArrays
 from ssmc.expr.nodes import Axes, Kind
 from ssmc.plan.nodes import FORM_NAMES
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 BATCH = 2
 AWKWARD = (3, 2, 5)  # sizes of axes that nothing fixes, in turn
+EVEN = (4, 8, 16, 64, 48)  # … where another axis is a part of one
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 GRADIENT_TOLERANCE = 1e-7
 # primes, what is almost nothing, and a chunk more or less by one, for chunks of CUT steps
@@ -85,8 +87,16 @@ def awkward_sizes(graph: StepGraph, sizes: Mapping[str, int] | None) -> dict[str
     growing = growing_axes(graph)
     for axis in sorted(graph.axes, key=lambda a: a.size is not None):
         if axis.name not in known and axis.name not in growing:
-            given[axis.name] = AWKWARD[len(given) % len(AWKWARD)]
-            known = solve_sizes(graph, {}, given, partial=True)
+            turn = len(given) % len(AWKWARD)
+            for size in (*AWKWARD[turn:], *AWKWARD[:turn], *EVEN):
+                try:
+                    known = solve_sizes(graph, {}, given | {axis.name: size}, partial=True)
+                except SpecError:  # an axis declared as a part of this one
+                    if size == EVEN[-1]:
+                        raise
+                    continue
+                given[axis.name] = size
+                break
     return known
 
 

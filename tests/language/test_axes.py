@@ -565,6 +565,15 @@ def test_size_equations():
         f(torch.zeros(1, 5), torch.ones(1, 3))
 
 
+def test_size_of_a_part():
+    """`axis N = D/2`: what tries the spec out finds sizes that fit."""
+    f = compiled("axis N = D/2, D\ninput x[D], n[N]\noutput y = x*n")
+    assert f(torch.ones(1, 4), torch.ones(1, 2)).shape == (1, 2, 4)
+    assert all(row.ok for row in f.self_test())
+    with pytest.raises(ssmc.SpecError, match="N"):
+        f(torch.ones(1, 3), torch.ones(1, 1))
+
+
 def test_pick_out_of_range():
     """`e[J = 0]`: that element."""
     f = compiled("axis J\ninput x[J]\noutput y = x[J = 3]")
