@@ -55,12 +55,24 @@ def choose(
         given = (wanted.form, wanted.chunk) if wanted is not None and wanted.chunk is not None else None
         found = forms(analysis, component, q, at, letters, gradients, given)
         choices.append(_choice(analysis, component, found, wanted, form, at))
+    choices = _together(analysis, choices, {i for i, w in asked.items() if w.chunk is not None})
     if formulas:
         choices = [
             _with_flips(analysis, component, choice, asked.get(component.index), sizes or {}, batch, at, gradients)
             for component, choice in zip(analysis.components, choices, strict=True)
         ]
     return Plan(analysis, tuple(choices), saved_by(choices), at.name)
+
+
+def _together(analysis: Analysis, choices: list[Choice], fixed: set[int]) -> list[Choice]:
+    """Recurrent components with one chunk length, the shortest of theirs, so that one pass over time takes them all."""
+    free = [
+        choice
+        for component, choice in zip(analysis.components, choices, strict=True)
+        if component.recurrent and choice.form == "recurrent" and component.index not in fixed
+    ]
+    shortest = min((c.chunk for c in free), default=0)
+    return [replace(c, chunk=shortest) if c in free else c for c in choices]
 
 
 def _choice(

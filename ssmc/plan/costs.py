@@ -20,24 +20,37 @@ from ssmc.expr.nodes import children, postorder
 from ssmc.plan.machines import Machine
 from ssmc.plan.nodes import Cost, FormName
 from ssmc.plan.work import Parts, Quantities, Work, parts_of, state_elements, work_of
+from ssmc.recurrence.drives import drives
+from ssmc.recurrence.invariant import invariant_readings
 from ssmc.recurrence.nodes import Analysis, Component
 from ssmc.recurrence.separable import MatrixForm
 
-# Steps a chunk, the cheapest is taken. A recurrent chunk keeps its states for one batched readout; longer chunks of a
-# scan start fewer operations and hold more elements; a chunked one pays c for each step in products, and its pieces
-# keep every exponent of a decay with an axis negative. 0: the whole sequence.
-CHUNKS: dict[FormName, tuple[int, ...]] = {"recurrent": (64,), "scan": (32, 256, 2048), "chunked": (64,), "conv": (0,)}
+# Steps a chunk, few, so that few programs serve all sizes. A recurrent chunk keeps its states for one batched readout:
+# the longest is taken whose states fit the cache. Longer chunks of a scan start fewer operations and hold more: the
+# cheapest is taken. A chunked one pays c for each step in products, and its pieces keep every exponent of a decay with
+# an axis negative. 0: the whole sequence.
+CHUNKS: dict[FormName, tuple[int, ...]] = {
+    "recurrent": (8, 16, 32, 64, 128, 256),
+    "scan": (32, 256, 2048),
+    "chunked": (64,),
+    "conv": (0,),
+}
 PIECE = 16
 WORD = 4  # bytes of a float32
 # Counted in the code that the torch backend prints, contractions as several: operations that a chunk of the chunked
 # form starts, and a convolution; and for each pair of steps in a piece of a separable decay, at each position.
 CHUNKED_OPS = 200
 CONV_OPS = 100
+# Words moved for each channel and step by a convolution: the padding, the transforms and their product are all written
+# to memory that is new, which costs several times what memory in use does.
+CONV_WORDS = 100
 PAIR_FLOPS, PAIR_WORDS = 32, 64
 # The backward runs a chunk again, records it, and takes two products for each one: so many times the forward's work,
 # and, an operation that is recorded and replayed costing far more to start, so many times the forward's starts.
 BACKWARD_WORK, BACKWARD_STARTS = 3, 10
-TILE_LIMIT = 4  # tiles of a chunk, in caches
+# Most that the tiles of a chunk hold, in caches. A recurrent chunk reads its tile of states back, and should find it in
+# the cache; each chunk that a backward records and runs again costs a start of its own, so there twice as much is best.
+TILE_LIMIT: dict[FormName, float] = {"recurrent": 1, "scan": 4, "chunked": 4, "conv": 4}
 KERNEL_BLOCK = 4096  # steps of the kernel generated at a time
 
 
@@ -170,26 +183,45 @@ def _chunked(s: Subject, q: Quantities, chunk: Any) -> Estimate:
 
 def _conv(s: Subject, q: Quantities, chunk: Any) -> Estimate:
     graph = s.analysis.graph
-    reduced = [x for x in s.parts.readout if isinstance(x, n.Reduce)]
-    state = state_elements(s.analysis, s.component, q)
-    channels: Any = 0
-    for x in reduced:
-        channels = channels + q.elements(x.axes)
-    if not reduced:
-        channels = state
     wide = 2 if any(graph.register[name].kind == "complex" for name in s.component.registers) else 1
-    transform = 3 * 5 * 2 * q.length * q.log2(2 * q.length)
+    held = state_elements(s.analysis, s.component, q) // wide
+    channels, dots = _transforms(s, q)
+    # a kernel, an input and back, each of twice the length; half of that for real values, whose library is faster too
+    transform = 3 * 5 * 2 * q.length * q.log2(2 * q.length) * (2 if wide == 2 else 0.5)
     blocks = q.ceil_div(q.length, KERNEL_BLOCK)
     return Estimate(
-        flops=q.batch * channels * transform + 8 * wide * q.length * state,
-        dots=2 * wide * q.length * state,
+        flops=q.batch * channels * transform + 8 * wide * q.length * held + 4 * wide * q.batch * q.length * held,
+        dots=4 * wide * q.length * held + 2 * wide * wide * q.batch * q.length * dots,
         near=0,
-        far=WORD * (24 * q.batch * channels * q.length + 4 * wide * q.length * state),
+        far=WORD * wide * (CONV_WORDS * q.batch * channels * q.length + 4 * q.length * held),
         depth=q.log2(q.length),
-        launches=CONV_OPS + 6 * blocks,
+        # the last state is a moment, by rows of the square root of the length
+        launches=CONV_OPS + 6 * blocks + 4 * q.sqrt(q.length),
         step_tile=0,
-        chunk_tile=WORD * q.batch * channels * 2 * q.length,
+        chunk_tile=WORD * wide * q.batch * channels * 2 * q.length,
     )
+
+
+def _transforms(s: Subject, q: Quantities) -> tuple[Any, Any]:
+    """What a convolution transforms for each sequence: channels, and products of a readout for each step beside them."""
+    graph = s.analysis.graph
+    taps = invariant_readings(s.analysis, s.component)
+    assert isinstance(taps, tuple)
+    channels: Any = 0
+    dots: Any = 0
+    state = set(graph.register[s.component.registers[0]].axes)
+    signals = [set(d.signal.axes) for d in drives(graph, s.component)]
+    for reading in (r for tap in taps for r in tap.readings):
+        mixed = {n.base_axis(a) for a in reading.mixed}
+        right = {n.base_axis(a) for a in reading.right.axes}
+        for signal in signals:
+            if mixed <= signal and right - state:
+                # each state has an input of its own: the states are convolved, then read
+                channels, dots = channels + q.elements(state), dots + q.elements(state | right)
+            else:
+                # axes that the kernel sums are gone before the transform
+                channels = channels + q.elements((state | right) - (mixed - signal))
+    return channels, dots
 
 
 _ESTIMATES: dict[FormName, Callable[[Subject, Quantities, Any], Estimate]] = {
@@ -203,15 +235,17 @@ _ESTIMATES: dict[FormName, Callable[[Subject, Quantities, Any], Estimate]] = {
 def cheapest(
     form: FormName, subject: Subject, q: Quantities, m: Machine, gradients: bool = False, chunk: int | None = None
 ) -> tuple[int, Estimate]:
-    """The chunk with the least estimate, and its counts; `chunk` is taken where it is given.
+    """The chunk to take for a form, and its counts; `chunk` is taken where it is given.
 
-    A longer chunk than the shortest is not taken where its tiles are far beyond the cache: memory is spent with it.
+    The longest of a recurrence, else the one with the least estimate; but none longer than the shortest whose tiles are
+    too much for the cache.
     """
     if chunk is not None:
         return chunk, estimate(form, subject, q, chunk)
+    limit = TILE_LIMIT[form] * m.cache * (2 if gradients and form == "recurrent" else 1)
     found = [(c, estimate(form, subject, q, c)) for c in CHUNKS[form]]
-    small = [(c, at) for c, at in found if c == found[0][0] or at.chunk_tile <= TILE_LIMIT * m.cache]
-    return min(small, key=lambda pair: pair[1].seconds(m, gradients))
+    small = [(c, at) for c, at in found if c == found[0][0] or at.chunk_tile <= limit]
+    return small[-1] if form == "recurrent" else min(small, key=lambda pair: pair[1].seconds(m, gradients))
 
 
 def cost(

@@ -48,6 +48,13 @@ class Quantities:
             return sympy.ceiling(a / sympy.sympify(b))
         return -(-a // b)
 
+    def sqrt(self, a: Any) -> Any:
+        if self.symbolic:
+            import sympy
+
+            return sympy.sqrt(a)
+        return math.isqrt(a)
+
     def log2(self, a: Any) -> Any:
         """Rounded up; at least 1."""
         if self.symbolic and not isinstance(a, int):
