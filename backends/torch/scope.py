@@ -49,6 +49,9 @@ class Scope:
         self.program, self.graph = program, program.graph
         self.buffers = {b.name: b for b in program.buffers}
         self.used: set[str] = set()
+        # the axes that the compiler has made: nobody who calls the module knows of them
+        made = {a.name: _factors(a.size) for a in self.graph.axes if a.span is None and a.size is not None}
+        self.made = {axis: factors for axis, factors in made.items() if factors is not None}
         # the axes of whole pasts, each with the registers that lie along it
         self.growing: dict[str, set[str]] = {}
         for x in n.postorder(self.graph.roots):
@@ -59,7 +62,11 @@ class Scope:
         return [b for b in self.program.buffers if b.role in roles]
 
     def size(self, axis: str) -> str:
-        """The variable that holds the length of an axis."""
+        """The variable that holds the length of an axis; of an axis that no spec names, the length itself."""
+        made = self.made.get(axis)
+        if made is not None:
+            factors = [self.size(x.axis) if isinstance(x, n.Size) else str(x.value) for x in made]
+            return factors[0] if len(factors) == 1 else f"({' * '.join(factors)})"
         return f"size_{axis}" if axis in self.buffers or axis in _NOT_FREE else axis
 
     def names(self) -> Names:
@@ -79,7 +86,7 @@ class Scope:
 
     def size_lines(self) -> list[str]:
         """Every size by its variable; `pruned` drops those that a function does not use."""
-        return [f'{self.size(a)} = sizes["{a}"]' for a in self.axes() if a not in self.growing]
+        return [f'{self.size(a)} = sizes["{a}"]' for a in self.axes() if a not in self.growing and a not in self.made]
 
     def like(self) -> str:
         """A tensor of the call whose precision and device are the program's."""
@@ -102,6 +109,13 @@ class Scope:
         sizes = {a: ex.names.get(("size", n.base_axis(a)), "-1") for a in axes}
         code = ex.as_axes(value, axes, sizes)
         return code if value.kind == kind else method(code, f"to({DTYPES[kind]})")
+
+    def kept(self, ex: Expressions, value: Node, axes: Axes, kind: Kind) -> str:
+        """`stored`, in memory of its own: a state that is a view would keep what it is a view of, or change with it."""
+        code, root = self.stored(ex, value, axes, kind), value
+        while isinstance(root, n.Rename | n.Pick):
+            root = root.arg
+        return method(code, "clone()") if root is not value or isinstance(root, n.Load) else code
 
     def prefixes(self, values: Iterable[Node], names: Names) -> list[str]:
         """Lines that compute the parallel prefixes below `values`, each once for all its slots."""
@@ -172,6 +186,18 @@ def names_in(code: str) -> set[str]:
     """The names that a piece of a module reads."""
     found = ast.walk(ast.parse(code))
     return {x.id for x in found if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Load)}
+
+
+def _factors(size: Node) -> list[n.Const | n.Size] | None:
+    """The factors of a length that is a product of lengths and numbers, as those that the compiler makes are."""
+    match size:
+        case n.Const() | n.Size():
+            return [size]
+        case n.Map(op="mul", args=(left, right)):
+            first, second = _factors(left), _factors(right)
+            return None if first is None or second is None else first + second
+        case _:
+            return None
 
 
 def pruned(lines: list[str]) -> list[str]:
