@@ -123,7 +123,7 @@ class _Pass:
                     lets[target.name] = target.axes
                     out.append(assign(target.name, ex.code(value), span))
                 case k.Set(target=target, value=value):
-                    sets[target.name] = scope.stored(ex, value, target.axes, target.kind)
+                    sets[target.name] = scope.kept(ex, value, target.axes, target.kind)
                 case k.Store(buffer=buffer, value=value, span=span):
                     b = self.buffers[buffer]
                     code = scope.stored(ex, value, b.axes, b.kind)

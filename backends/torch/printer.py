@@ -177,7 +177,8 @@ def _step(scope: Scope) -> list[str]:
                 body.append(assign(target.name, ex.code(value), span))
             case k.Store(buffer=buffer, value=value, span=span):
                 b = scope.buffers[buffer]
-                code = scope.stored(ex, value, tuple(a for a in b.axes if a != n.TIME), b.kind)
+                stored = scope.stored if b.role == "output" else scope.kept
+                code = stored(ex, value, tuple(a for a in b.axes if a != n.TIME), b.kind)
                 if b.role == "output" and (b.name in taken or code.isidentifier()):
                     outputs[b.name] = code
                 elif b.role == "output":

@@ -54,8 +54,10 @@ def _lag(x: Tensor, halo: Tensor, steps: int) -> Tensor:
 
 
 def _tail(x: Tensor, halo: Tensor) -> Tensor:
-    """The delay line after x."""
-    return torch.cat([halo, x], 1).narrow(1, x.shape[1], halo.shape[1])
+    """The delay line after x, and nothing else of x."""
+    depth, steps = halo.shape[1], x.shape[1]
+    new = min(depth, steps)
+    return torch.cat([halo.narrow(1, new, depth - new), x.narrow(1, steps - new, new)], 1)
 
 
 def _frames(x: Tensor, halo: Tensor, size: int, skip: int, oldest_first: bool) -> Tensor:

@@ -12,6 +12,7 @@ from ssmc.expr.ranges import Ranges
 # What stands for log 0. exp of it is 0 in every precision; it is finite so that differences of sums have no inf - inf.
 # A float32 sum that holds it keeps only two digits behind the point: forms that sum logs take resets apart.
 LOG_ZERO = -1e5
+LEAST = 1.2e-38  # the smallest that single precision holds with all its digits
 
 
 def log_of(arena: Arena, node: Node, ranges: Ranges) -> Node | None:
@@ -80,7 +81,9 @@ def log_of(arena: Arena, node: Node, ranges: Ranges) -> Node | None:
             case _:
                 found = None
         if found is None and ranges(x).positive:
-            found = arena.map("log", x)
+            # what is above zero may round to it, where the derivative of log is infinite: not below its bound then
+            least = arena.const(max(ranges(x).low, LEAST))
+            found = arena.map("log", arena.map("max", x, least))
         return found
 
     return get(node)

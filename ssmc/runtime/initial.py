@@ -134,6 +134,7 @@ def default_params(
     if random:
         raise SpecError([problems.RandomDefault(p.span, p.name, graph.name) for p in random])
     defaults = Defaults(graph, given, sizes)
+    lasting = _lasting()
 
     def made(p: Port) -> Tensor:
         return defaults.value(p.name).to(device=precision.device, dtype=precision.of(p.kind))
@@ -146,8 +147,15 @@ def default_params(
             params[p.name] = made(p)
         else:
             key = (p.name, tuple(sizes.items()), precision.compute, precision.device)
-            params[p.name] = memo(key, lambda p=p: made(p).clone())  # type: ignore[misc]
+            # kept for later calls, which may want gradients where this one is in inference mode
+            with torch.inference_mode(False):
+                params[p.name] = memo(key, lambda p=p: made(p).clone()) if lasting else made(p)  # type: ignore[misc]
     return params
+
+
+def _lasting() -> bool:
+    """Whether a tensor made now is one like any other later: not a tracer's, not a transform's."""
+    return type(torch.empty(0)) is Tensor and torch._C._functorch.maybe_current_level() is None
 
 
 def init_params(
