@@ -41,6 +41,8 @@ def chunkable(analysis: Analysis, component: Component) -> MatrixForm | Refusal:
     form = matrix_form(analysis, component)
     if isinstance(form, str):
         return Refusal(form)
+    if analysis.graph.register[form.register].kind not in ("real", "complex"):
+        return Refusal("the state is an integer: products with masks of floating point would round it")
     for part, side in ((form.alpha, "rows"), (form.beta, "columns")):
         if part is not None and part.log is None:
             why = f"the decay along the {side} has no provable logarithm: write it as exp, sigmoid, …"

@@ -149,9 +149,9 @@ class _Clamps:
 
     def chosen(self, node: Node, args: Sequence[Node], x: Clamp | None, y: Clamp | None) -> Clamp:
         arena, one = self.arena, self.arena.const(1)
-        unit = all(f is None or f.slope is None for f in (x, y))
-        first = x if x is not None else self.constant(args[1], unit)
-        second = y if y is not None else self.constant(args[2], unit)
+        first = x if x is not None else self.constant(args[1], y)
+        second = y if y is not None else self.constant(args[2], x)
+        unit = first.slope is None and second.slope is None
 
         def bound(a: Node | None, b: Node | None, side: str) -> Node | None:
             if a is None and b is None:
@@ -167,10 +167,14 @@ class _Clamps:
             signed=first.signed or second.signed,
         )
 
-    def constant(self, value: Node, unit: bool) -> Clamp:
-        """The map to `value`: by its bounds where the slope is to stay 1, else by a slope of 0."""
-        zero = self.arena.const(0)
-        return Clamp(None, zero, value, value) if unit else Clamp(zero, value)
+    def constant(self, value: Node, other: Clamp | None) -> Clamp:
+        """The map to `value`, with the bounds that the `other` choice has.
+
+        By a slope of 0: bounds alone would do, but let a state that equals the value share in its derivative.
+        """
+        low = None if other is None or other.low is None else value
+        high = None if other is None or other.high is None else value
+        return Clamp(self.arena.const(0), value, low, high)
 
 
 def _endless(bound: Node) -> bool:

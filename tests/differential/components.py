@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tests.differential.expressions import condition, decay, expression
+from tests.differential.expressions import condition, decay, expression, taps, window
 from tests.differential.generate import Builder, Value
 
 
@@ -29,17 +29,21 @@ def before_or_after(b: Builder, state: Value, update: str) -> None:
     b.expose(state)
 
 
+def backwards(b: Builder) -> bool:
+    return b.choices.chance(10)
+
+
 def guarded(b: Builder, update: str, axes: Sequence[str], kind: str = "real") -> str:
     """The update, perhaps under a reset to another value."""
     if not b.choices.chance(25):
         return update
     c = condition(b, axes)
-    to = {"real": lambda: b.leaf(axes).text, "bool": lambda: "false", "int": lambda: "0"}.get(kind, lambda: "0")()
+    to = b.leaf(axes).text if kind == "real" and b.choices.chance(60) else "0"
     return f"where({c.text}, {to}, {update})"
 
 
 def affine(b: Builder, axes: list[str]) -> None:
-    h = b.state(axes, reverse=b.choices.chance(10))
+    h = b.state(axes, reverse=backwards(b))
     a, x = decay(b, axes), drive(b, axes)
     match b.choices.one_of("plain", "named", "gated", "write last"):
         case "plain":
@@ -78,8 +82,15 @@ def dense(b: Builder, axes: list[str]) -> None:
         affine(b, axes)
         return
     axis = b.choices.one_of(*axes)
+    lead = b.subset([a for a in axes if a != axis]) if b.choices.chance(30) else ()
+    if b.choices.chance(25):
+        h = b.state(axes, "complex")
+        A, x = b.square(axis, lead, law="small_complex"), drive(b, axes)
+        b.assign(h, guarded(b, b.choices.one_of(f"{A} @ {h} + {x}", f"{h} @ {A} + {x}"), axes, "complex"))
+        expose_part(b, h)
+        return
     h = b.state(axes)
-    A = b.square(axis, b.subset([a for a in axes if a != axis]) if b.choices.chance(30) else ())
+    A = b.square(axis, lead)
     x = drive(b, axes)
     text = b.choices.one_of(
         f"{A} @ {h} + {x}", f"{h} @ {A} + {x}", f"0.15 * {h} + {A} @ {h} + {x}", f"tanh({A} @ {h} + {x})"
@@ -87,14 +98,22 @@ def dense(b: Builder, axes: list[str]) -> None:
     before_or_after(b, h, guarded(b, text, axes))
 
 
+def expose_part(b: Builder, h: Value) -> None:
+    """Lets a complex state be read as a real number."""
+    b.pending.append(h)
+    part = b.choices.one_of("real({})", "imag({})", "real({} * conj({}))", "real((1 - 2j) * {})").replace("{}", h.text)
+    b.expose(b.let(Value(part, h.axes), "r", share=False))
+
+
 def tropical(b: Builder, axes: list[str]) -> None:
-    h = b.state(axes)
+    h = b.state(axes, reverse=backwards(b))
     x, g = drive(b, axes), expression(b, axes, 1)
     text = b.choices.one_of(
         f"max({h} - softplus({g.text}), {x.text})",
         f"min({h} + softplus({g.text}), {x.text})",
         f"max({h} + tanh({g.text}) * 0.3, {x.text})",
         f"max(sigmoid({g.text}) * {h}, softplus({x.text}))",
+        f"min(sigmoid({g.text}) * {h} + 0.5, softplus({x.text}))",
     )
     before_or_after(b, h, guarded(b, text, axes))
 
@@ -108,7 +127,9 @@ def log_space(b: Builder, axes: list[str]) -> None:
 def boolean(b: Builder, axes: list[str]) -> None:
     h = b.state(axes, "bool", init=b.choices.one_of("", " = true"))
     c, d = b.port(b.subset(axes), "bool"), condition(b, axes)
-    text = b.choices.one_of(f"{c} or ({h} and {d})", f"({h} or {c}) and {d}", f"{h} or {c}")
+    text = b.choices.one_of(f"{c} or ({h} and {d})", f"({h} or {c}) and {d}", f"{h} or {c}", f"{h} != {c}")
+    if axes and b.choices.chance(20):
+        text = f"{b.choices.one_of('any', 'all')}[{b.choices.one_of(*axes)}]({h}) != {c}"
     b.assign(h, text)
     b.pending.append(h)
     x = b.leaf(axes)
@@ -124,8 +145,13 @@ def clamped(b: Builder, axes: list[str]) -> None:
 
 
 def fractional(b: Builder, axes: list[str]) -> None:
-    h = b.state(axes, init=" = 1")
     p, q = b.port(b.subset(axes), "positive"), b.port(b.subset(axes), "positive")
+    if b.choices.chance(25):
+        h = b.state(axes, "complex", init=" = 1")
+        b.assign(h, f"1 / ({q} + 2 + 0.5j * {h})")
+        expose_part(b, h)
+        return
+    h = b.state(axes, init=" = 1")
     text = b.choices.one_of(
         f"({h} + {p}) / (0.5*{h} + 1 + {q})", f"1 / ({q} + {h}) + {p}", f"{h} / (1 + {p} * {h}) + {q}"
     )
@@ -193,9 +219,7 @@ def oscillator(b: Builder, axes: list[str]) -> None:
         z = b.port(b.subset(axes), "complex")
         x = Value(f"{x} * {z}", b.order(*x.axes, *z.axes), "complex", atom=False)
     b.assign(h, b.choices.one_of(f"{a} * exp(1j * {w}) * {h} + {x}", f"{a} * {h} * (0.6 + 0.5j) + {x}"))
-    b.pending.append(h)
-    part = b.choices.one_of("real({})", "imag({})", "real({} * conj({}))", "real((1 - 2j) * {})").replace("{}", h.text)
-    b.expose(b.let(Value(part, h.axes), "r", share=False))
+    expose_part(b, h)
 
 
 def counter(b: Builder, axes: list[str]) -> None:
@@ -203,20 +227,82 @@ def counter(b: Builder, axes: list[str]) -> None:
     h = b.state(axes, "int", init=b.choices.one_of("", " = 2"))
     k = b.port(b.subset(axes), "int")
     c = condition(b, axes)
-    b.assign(h, b.choices.one_of(f"{h} + 1", f"where({c.text}, 0, {h} + 1)", f"mod({h} + {k}, 7)", f"max({h}, {k})"))
+    text = b.choices.one_of(
+        f"{h} + 1",
+        f"where({c.text}, 0, {h} + 1)",
+        f"mod({h} + {k}, 7)",
+        f"max({h}, {k})",
+        f"{h} + {k}",
+        f"where({c.text}, {k}, {h} - {k})",
+        f"min(max({h} + {k} - 2, -3), 5)",
+        f"max({h} - 1, {k})",
+        f"prev({h}, 2) + {k}",
+        f"3 - {h}",
+    )
+    if len(axes) > 1 and b.choices.chance(50):
+        text = f"{h} + {b.port(axes[:1], 'int')} * {b.port(axes[1:], 'int')}"
+    b.assign(h, text)
     b.pending.append(h)
+    if axes and b.choices.chance(30):
+        q = b.port(axes[:1], "int")
+        b.pending.append(b.let(Value(f"sum[{axes[0]}]({q} * {h})", tuple(axes[1:]), "int"), "i"))
     x = b.leaf(axes)
-    b.expose(b.let(Value(f"{x} / (1 + {h})", b.order(*x.axes, *h.axes)), "r", share=False))
+    b.expose(b.let(Value(f"{x} / (1 + {h}**2)", b.order(*x.axes, *h.axes)), "r", share=False))
 
 
 def delayed(b: Builder, axes: list[str]) -> None:
     h = b.state(axes)
     x = drive(b, axes)
     k = b.choices.one_of(2, 3)
-    text = b.choices.one_of(
-        f"0.5 * {h} + 0.3 * prev({h}, {k}) + {x}", f"tanh(0.5 * prev({h}, {k}) + {x})", f"0.4 * prev({h}, {k}) + {x}"
-    )
+    match b.choices.one_of("linear", "tanh", "only", "init", "conv", "transfer", "window"):
+        case "linear":
+            text = f"0.5 * {h} + 0.3 * prev({h}, {k}) + {x}"
+        case "tanh":
+            text = f"tanh(0.5 * prev({h}, {k}) + {x})"
+        case "only":
+            text = f"0.4 * prev({h}, {k}) + {x}"
+        case "init":
+            text = f"0.5 * {h} + 0.3 * prev({h}, {k}, {b.port(b.subset(axes), role='param')}) + {x}"
+        case "conv":
+            w, _ = taps(b, b.subset(axes))
+            text = f"0.5 * conv(prev({h}), {w}) + {x}"
+        case "transfer":
+            poles, axis = taps(b, b.subset(axes))
+            zeros = b.fresh("p")
+            b.add_port("param", zeros, (axis,), "small")
+            text = f"0.5 * transfer({zeros}, {poles}, prev({h})) + {x}"
+        case _:
+            span = window(b, growing=False)
+            text = f"0.3 * max[{span}](past[{span}](prev({h}) + {x.text})) + {x}"
     before_or_after(b, h, text)
+
+
+def recalling(b: Builder, axes: list[str]) -> None:
+    """A state that attends to its own past, in a window or in the whole of it, perhaps beside another value's."""
+    h = b.state(axes)
+    x, q = drive(b, axes), b.leaf(axes)
+    span = window(b, growing=b.choices.chance(60))
+    own = f"past[{span}](prev({h}))"
+    other = b.choices.one_of(own, f"past[{span}]({b.leaf(axes)})")
+    text = b.choices.one_of(
+        f"tanh(0.5 * sum[{span}](softmax[{span}]({q} * {own}) * {other}) + {x})",
+        f"tanh(mean[{span}]({own}) + {x})",
+        f"0.5 * max[{span}]({own} + 0.1 * {other}) + {x}",
+    )
+    before_or_after(b, h, guarded(b, text, axes))
+
+
+def cell(b: Builder, axes: list[str]) -> None:
+    """Two states through gates, one inside the other: what an LSTM does."""
+    c, h = b.state(axes), b.state(axes)
+    x, u = drive(b, axes), b.leaf(axes)
+    mixed = Value(f"0.3 * {h}")
+    if axes and b.choices.chance(60):
+        mixed = Value(f"{b.square(b.choices.one_of(*axes), role='param')} @ {h}", h.axes, atom=False)
+    b.assign(c, f"sigmoid({mixed} + {u}) * {c} + sigmoid({x.text}) * tanh({mixed} + {x})")
+    b.assign(h, guarded(b, f"sigmoid({u}) * tanh({c})", axes))
+    b.expose(c)
+    b.expose(h)
 
 
 def shifted(b: Builder, axes: list[str]) -> None:
@@ -274,37 +360,71 @@ def memory(b: Builder, axes: list[str]) -> None:
         affine(b, axes)
         return
     key, value, *lead = reversed(axes) if b.choices.chance(40) else axes
-    h = b.state(axes)
+    kind = b.choices.one_of("real", "real", "complex")
+    h = b.state(axes, kind, init=None if kind == "real" else "", reverse=backwards(b))
     k, q, v = (b.port(b.order(a, *b.subset(lead)), role="input") for a in (key, key, value))
-    gates = b.choices.one_of([*lead], [key, *lead], [value, *lead], [key, value])
-    a = decay(b, b.order(*gates))
     before = b.choices.one_of("after", "before", "bonus", "both")
+    real = ("real({})" if kind == "complex" else "{}").format
+
+    def read(x: Value) -> None:
+        over, by = (value, v) if b.choices.chance(20) else (key, q)
+        found = summed(b, over, by, x)
+        b.expose(b.let(Value(real(found.text), found.axes), "r", share=False))
+
     if before in ("before", "both"):
-        read = summed(b, key, q, h)
-        b.expose(b.let(read, "r", share=False))
+        read(h)
     if before == "bonus":
         w = b.port(b.order(*b.subset([key, *lead])), role="param")
-        inner = Value(f"{h} + {w} * {k} * {v}", b.order(*h.axes, *w.axes), atom=False)
-        b.expose(b.let(summed(b, key, q, inner), "r", share=False))
+        read(Value(f"{h} + {w} * {k} * {v}", b.order(*h.axes, *w.axes), kind, atom=False))
     kept = h
     if b.choices.chance(80):
-        kept = b.let(Value(f"{a} * {h}", h.axes), "d", share=False)
-    if b.choices.chance(40):
+        kept = b.let(Value(f"{kept_part(b, key, value, lead, kind)} * {h}", h.axes, kind), "d", share=False)
+        if b.choices.chance(20):
+            c = condition(b, lead)
+            kept = b.let(Value(f"where({c.text}, 0, {kept})", h.axes, kind), "d", share=False)
+    if kind == "real" and b.choices.chance(30):
         raw = k
         k = b.let(Value(f"{raw} * rsqrt(sum[{key}]({raw} * {raw}) + 0.1)", raw.axes), "k", share=False)
         beta = Value(f"sigmoid({b.leaf([*lead]).text})", ())
         erased = Value(summed(b, key, k, kept).text, atom=False)
         b.assign(h, f"{kept} - {beta} * {k} * {erased} + {beta} * {k} * {v}")
     else:
-        b.assign(h, f"{kept} + {k} * {v}")
+        b.assign(h, guarded(b, f"{kept} + {written(b, key, value, k, v)}", lead, kind))
     if before in ("after", "both"):
-        b.expose(b.let(summed(b, key, q, h), "r", share=False))
+        read(h)
+
+
+def kept_part(b: Builder, key: str, value: str, lead: list[str], kind: str) -> str:
+    """The decay of a memory: along its rows, its columns, neither, both, or nothing said about either."""
+    sides = b.choices.one_of([[]], [[key]], [[value]], [[key], [value]], [[], [key]], [[key], [value], []])
+    if b.choices.chance(10):
+        sides = [[key, value]]
+    factors = [decay(b, b.order(*side, *b.subset(lead)), logarithm=b.choices.chance(70)).text for side in sides]
+    if kind == "complex":
+        factors.append(f"exp(1j * {b.port(b.order(*b.subset(lead)))})")
+    return " * ".join(factors)
+
+
+def written(b: Builder, key: str, value: str, k: Value, v: Value) -> str:
+    """What is added to a memory: one outer product, several, or the sum of several over an axis of their own."""
+    match b.choices.one_of("one", "two", "ranks", "scaled"):
+        case "two":
+            return f"{k} * {v} - 0.5 * {b.port((key,))} * {b.port((value,), role='input')}"
+        case "ranks":
+            rank = b.fresh("R")
+            b.extra_axes[rank], b.sizes[rank] = "2", 2
+            one, other = (b.port((a, rank), role="input") for a in (key, value))
+            return f"sum[{rank}]({one} * {other}) + {k} * {v}"
+        case "scaled":
+            return f"sigmoid({b.leaf([])}) * ({k} * {v})"
+        case _:
+            return f"{k} * {v}"
 
 
 def channels(b: Builder, axes: list[str]) -> None:
     """A diagonal time-invariant state, read with fixed weights: a convolution."""
     kind = b.choices.one_of("real", "complex")
-    h = b.state(axes, kind, init=None if kind == "real" else "")
+    h = b.state(axes, kind, init=None if kind == "real" else "", reverse=backwards(b))
     own = b.subset(axes)
     rate, x = b.port(own, role="param"), b.port(b.subset(axes), role="input")
     a = b.choices.one_of(f"exp(-softplus({rate}))", f"sigmoid({rate})", f"(0.9 * tanh({rate}))")
@@ -312,15 +432,38 @@ def channels(b: Builder, axes: list[str]) -> None:
     turn = ""
     if kind == "complex":
         turn = f" * exp(1j * {b.port(b.subset(axes), role='param')})"
-    b.assign(h, f"{a}{turn} * {h} + {x} * {weights}")
-    read = h
-    if axes and b.choices.chance(70):
-        axis = b.choices.one_of(*axes)
-        c = b.port(b.order(axis, *b.subset([a for a in axes if a != axis])), role="param")
-        read = summed(b, axis, c, h)
-    if kind == "complex":
-        read = Value(f"2 * real({read.text})", read.axes, atom=False)
-    b.expose(b.let(read, "r", share=False))
+    more = ""
+    if b.choices.chance(40):  # further drives
+        more = f" - 0.5 * {b.leaf(axes)}"
+        if b.choices.chance(50):
+            more += f" + {b.port(b.subset(axes), 'complex' if kind == 'complex' else 'normal')} * {b.leaf(axes)}"
+        if b.choices.chance(30):
+            more += " + 0.25"
+
+    def read() -> None:
+        found = h
+        if axes and b.choices.chance(70):
+            axis = b.choices.one_of(*axes)
+            law = b.choices.one_of("normal", "complex") if kind == "complex" else "normal"
+            c = b.port(b.order(axis, *b.subset([a for a in axes if a != axis])), law, role="param")
+            found = summed(b, axis, c, h)
+        if kind == "complex":
+            found = Value(f"2 * real({found.text})", found.axes, atom=False)
+        b.expose(b.let(found, "r", share=False))
+
+    if b.choices.chance(25):
+        read()
+    b.assign(h, f"{a}{turn} * {h} + {x} * {weights}{more}")
+    read()
+
+
+def fixed(b: Builder, axes: list[str]) -> None:
+    """What is the same at every step: of params, sizes and positions only."""
+    p = b.port(b.subset(axes), role="param")
+    text = f"tanh({p}) * 2"
+    if axes and b.choices.chance(60):
+        text += f" + index[{axes[0]}] / size[{axes[0]}]"
+    b.expose(b.let(Value(text, b.order(*p.axes, *(axes[:1] if "index" in text else ()))), share=False))
 
 
 def stateless(b: Builder, axes: list[str]) -> None:
@@ -328,7 +471,7 @@ def stateless(b: Builder, axes: list[str]) -> None:
 
 
 COMPONENTS: tuple[Callable[[Builder, list[str]], None], ...] = (
-    affine, affine, affine, delta_rule, dense, dense, memory, memory, memory, channels, channels, tropical, log_space,
-    boolean, clamped, fractional, nonlinear, coupled, stabilised, continuous, oscillator, oscillator, counter, delayed,
-    shifted, covariance, mixing, stateless,
+    affine, affine, affine, delta_rule, dense, dense, *[memory] * 6, channels, channels, tropical, log_space, boolean,
+    clamped, fractional, nonlinear, coupled, stabilised, continuous, oscillator, oscillator, counter, delayed, shifted,
+    covariance, mixing, stateless, recalling, cell, fixed,
 )  # fmt: skip

@@ -23,9 +23,14 @@ def compound(b: Builder, text: str, *parts: Value) -> Value:
     return Value(text, b.order(*(a for p in parts for a in p.axes)), atom=False)
 
 
-def decay(b: Builder, axes: Sequence[str]) -> Value:
-    """A factor between 0 and 1, in one of the ways people write it; perhaps separable over the axes."""
-    form = b.choices.one_of("sigmoid", "softplus", "raw", "log", "constant", "separable", "mamba", "step")
+def decay(b: Builder, axes: Sequence[str], logarithm: bool = False) -> Value:
+    """A factor between 0 and 1, in one of the ways people write it; perhaps separable over the axes.
+
+    With `logarithm`, in a way from whose form it is clear that it is positive.
+    """
+    form = b.choices.one_of("sigmoid", "softplus", "log", "mamba", "constant", "step", "raw", "separable", "gate")
+    if logarithm and form in ("raw", "separable", "gate", "step"):
+        form = "softplus"
     if form == "separable" and len(axes) < 2:
         form = "softplus"
     match form:
@@ -40,6 +45,8 @@ def decay(b: Builder, axes: Sequence[str]) -> Value:
         case "log":
             g = b.port(b.subset(axes), "log_decay")
             return Value(f"exp({g})", g.axes)
+        case "gate":
+            return b.port(b.subset(axes), "bits", role="input")
         case "constant":
             return Value(b.choices.one_of("0.9", "0.5"))
         case "step":
@@ -190,7 +197,7 @@ def _macro(b: Builder, axes: tuple[str, ...], depth: int) -> Value:
 
 def _delayed(b: Builder, axes: tuple[str, ...], depth: int) -> Value:
     x = expression(b, axes, depth)
-    match b.choices.one_of("prev", "prev k", "prev init", "next", "filter"):
+    match b.choices.one_of("prev", "prev k", "prev init", "next", "filter", "next"):
         case "prev":
             return Value(f"prev({x.text})", x.axes)
         case "prev k":
@@ -198,8 +205,10 @@ def _delayed(b: Builder, axes: tuple[str, ...], depth: int) -> Value:
         case "prev init":
             p = b.port(b.subset(x.axes), role="param")
             k = b.choices.between(1, 3)
-            # of a state there is no second initial value: hence the product
-            return Value(f"prev(1.5 * {x}, {k}, {b.choices.one_of('0.5', p.text, f'1 - tanh({p})')})", x.axes)
+            return Value(
+                f"prev({b.choices.one_of('1.5 * ', '')}{x}, {k}, {b.choices.one_of('0.5', p.text, f'1 - tanh({p})')})",
+                x.axes,
+            )
         case "next":
             # only of what no state takes part in, so that no circle results
             fresh = b.port(b.subset(axes), role="input")
@@ -213,29 +222,38 @@ def _delayed(b: Builder, axes: tuple[str, ...], depth: int) -> Value:
             return named
 
 
+def taps(b: Builder, axes: Sequence[str]) -> tuple[str, str]:
+    """A param of taps along an axis of its own, which is given too."""
+    axis = b.fresh("W")
+    b.extra_axes[axis] = str(b.choices.one_of(2, 1, 3, 4))
+    b.sizes[axis] = int(b.extra_axes[axis])
+    name = b.fresh("p")
+    b.add_port("param", name, (*axes, axis), "small")
+    return name, axis
+
+
 def _filter(b: Builder, axes: tuple[str, ...], depth: int) -> Value:
     x = expression(b, axes, depth)
-    taps = b.fresh("W")
-    b.extra_axes[taps] = str(b.choices.one_of(2, 1, 3, 4))
-    b.sizes[taps] = int(b.extra_axes[taps])
+    w, axis = taps(b, b.subset(x.axes))
     if b.choices.chance(50):
-        own = b.subset(x.axes)
-        w = b.fresh("p")
-        b.add_port("param", w, (*own, taps), "small")
         return Value(f"conv({x.text}, {w})", x.axes)
-    zeros, poles = b.fresh("p"), b.fresh("p")
-    b.add_port("param", zeros, (taps,), "normal")
-    b.add_port("param", poles, (*b.subset(x.axes), taps), "small")
-    return Value(f"transfer({zeros}, {poles}, {x.text})", x.axes)
+    zeros = b.fresh("p")
+    b.add_port("param", zeros, (axis,), "normal")
+    return Value(f"transfer({zeros}, {w}, {x.text})", x.axes)
+
+
+def window(b: Builder, growing: bool) -> str:
+    """A new axis for the past: the last few steps, or all."""
+    span = b.fresh("T")
+    b.extra_axes[span] = ""
+    if not growing:
+        b.extra_axes[span] = str(b.choices.one_of(2, 1, 3, 5))
+        b.sizes[span] = int(b.extra_axes[span])
+    return span
 
 
 def _attention(b: Builder, axes: tuple[str, ...], depth: int) -> Value:
-    span = b.fresh("T")
-    if b.choices.chance(60):
-        b.extra_axes[span] = str(b.choices.one_of(2, 1, 3, 5))
-        b.sizes[span] = int(b.extra_axes[span])
-    else:
-        b.extra_axes[span] = ""
+    span = window(b, growing=not b.choices.chance(60))
     x, y = expression(b, axes, depth), b.leaf(axes)
     match b.choices.one_of("softmax", "sum", "max", "mean"):
         case "softmax":

@@ -36,7 +36,8 @@ class Port:
 
     @property
     def declaration(self) -> str:
-        kind = {"bool": " bool", "int": " int", "complex": " complex"}.get(self.law, "")
+        kind = {"bool": " bool", "int": " int"}.get(self.law, "")
+        kind = " complex" if "complex" in self.law else kind
         return f"{self.name}{bracket(self.axes)}{kind}"
 
 
@@ -89,6 +90,7 @@ class Builder:
     values: list[Value] = field(default_factory=list)  # named, assigned, real, to be read by anyone
     pending: list[Value] = field(default_factory=list)  # what has to be read by an output
     anticausal: bool = False
+    closed: bool = False  # it has no inputs
     count: int = 0
 
     # -- names and axes ------------------------------------------------------------------------------------------
@@ -112,7 +114,7 @@ class Builder:
 
     def port(self, axes: Sequence[str], law: str = "normal", role: str | None = None) -> Value:
         """A new input or param with these axes, in an order of its own."""
-        role = role or self.choices.one_of("input", "input", "param")
+        role = self.role(role or self.choices.one_of("input", "input", "param"))
         name = self.fresh({"input": "x", "param": "p"}[role])
         written = tuple(axes) if self.choices.chance(75) else tuple(reversed(tuple(axes)))
         self.ports.append(Port(role, name, written, law))
@@ -121,12 +123,15 @@ class Builder:
     def add_port(self, role: str, name: str, axes: tuple[str, ...], law: str) -> None:
         self.ports.append(Port(role, name, axes, law))
 
-    def square(self, axis: str, lead: Sequence[str] = (), role: str | None = None) -> Value:
+    def role(self, wished: str) -> str:
+        return "param" if self.closed else wished
+
+    def square(self, axis: str, lead: Sequence[str] = (), role: str | None = None, law: str = "small") -> Value:
         """A matrix over (axis, axis) of norm below one."""
-        role = role or self.choices.one_of("param", "param", "input")
+        role = self.role(role or self.choices.one_of("param", "param", "input"))
         name = self.fresh("A")
-        self.ports.append(Port(role, name, (*lead, axis, axis), "small"))
-        return Value(name, self.order(axis, *lead))
+        self.ports.append(Port(role, name, (*lead, axis, axis), law))
+        return Value(name, self.order(axis, *lead), "complex" if "complex" in law else "real")
 
     def leaf(self, axes: Sequence[str]) -> Value:
         """Something real with axes among these."""
@@ -199,13 +204,14 @@ def _make(choices: Choices) -> Generated:
     from tests.differential.components import COMPONENTS
     from tests.differential.readouts import outputs
 
-    names = list(("D", "N", "K")[: choices.one_of(0, 1, 2, 3, 2, 3)])
+    names = list(("D", "N", "K")[: choices.one_of(0, 1, 2, 3, 2, 3, 3)])
     if choices.chance(30):
         names.reverse()
     b = Builder(choices, names, {a: choices.one_of(2, 1, 3, 4, 5) for a in names})
     if choices.chance(25) and names:
         b.each = set(choices.some_of(names))
-    b.port(b.subset(names), role="input")  # the length of the sequence comes from somewhere
+    b.closed = choices.chance(4)  # then the call says how long the sequence is
+    b.port(b.subset(names), role="input")
     b.values.append(Value(b.ports[0].name, b.order(*b.ports[0].axes)))
     kinds = []
     for i in range(4):
@@ -214,7 +220,7 @@ def _make(choices: Choices) -> Generated:
             if not choices.chance(90 if i == 0 else 55):
                 break
             component = choices.one_of(*COMPONENTS)
-            component(b, choices.some_of(b.axes))
+            component(b, choices.some_of(b.axes, choices.one_of(0, 1, 2)))
             kinds.append(component.__name__)
     text = b.text(outputs(b))
     return Generated(

@@ -40,6 +40,8 @@ SPECS = {
     "maxtimes under a reset": (
         "input x, g, c bool, z; state h; h = where(c, z, max(sigmoid(g)*h, softplus(x))); output y = h"
     ),
+    # after a reset the state equals the bounds of another reset exactly, and still has no part in the derivative
+    "a clamp under a reset": "input x, c bool; state h; h = where(c, 0, clamp(h + x, -1, 1)); output y = h",
 }
 LAWS = {"a state that decays by nothing": {"g": "bits"}}
 

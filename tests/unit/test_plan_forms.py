@@ -25,6 +25,7 @@ SPECS = {
     "whole": "state S[H, K, V]\nS = sigmoid(a)*S + k*v\noutput y = tanh(S)\n",
     "peak": "state m[D]\nm = max(m - 1, x)\noutput y = m\n",
     "tanh": "state h[D]\nh = tanh(W @ h + x)\noutput y = h\n",
+    "count": "input n[K] int, m[V] int\nstate S[K, V] int\nS = S + n*m\noutput y int = sum[K](n*S)\n",
     "delay": "output y = prev(x) + x\n",
 }
 LEGAL = {
@@ -34,6 +35,7 @@ LEGAL = {
     "rows": ("recurrent", "scan", "chunked"),
     "whole": ("recurrent", "scan"),
     "peak": ("recurrent", "scan"),
+    "count": ("recurrent", "scan"),
     "tanh": ("recurrent",),
 }
 
