@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -123,6 +124,7 @@ class Compiled:
         self._plans: Recent[Any, Plan] = Recent(256)
         self._programs: Recent[Any, Program] = Recent(64)
         self._constants: Recent[Any, Any] = Recent(64)
+        self._windows: Recent[Any, Compiled] = Recent(8)
 
     # -- what it is --------------------------------------------------------------------------------------------
 
@@ -172,6 +174,9 @@ class Compiled:
         from ssmc.runtime import call
         from ssmc.runtime.arguments import split_options
 
+        windowed = self._windowed(named.get("sizes"))
+        if windowed is not self:
+            return windowed(*args, **named)
         ports, options = split_options(self.graph, named, call.OPTIONS)
         bound = call.bind(
             self.graph, self.analysis.graph, args, ports, self._constants.get,
@@ -198,6 +203,9 @@ class Compiled:
         from ssmc.runtime import call
         from ssmc.runtime.arguments import split_options
 
+        windowed = self._windowed(named.get("sizes"))
+        if windowed is not self:
+            return windowed.step(state, *args, **named)
         backwards = next((r for r in self.graph.registers if r.reverse), None)
         if backwards is not None:
             what = f"`{backwards.name}`" if backwards.origin == "state" else f"`{backwards.origin}`"
@@ -219,7 +227,7 @@ class Compiled:
         """
         from ssmc.runtime.initial import initial_state
 
-        return initial_state(self.graph, batch, named)
+        return initial_state(self._windowed(named.get("sizes")).graph, batch, named)
 
     @cached_property
     def _output_type(self) -> type[Any]:
@@ -230,6 +238,17 @@ class Compiled:
     def _result(self, outputs: Mapping[str, Tensor]) -> Any:
         values = list(outputs.values())
         return values[0] if len(values) == 1 else self._output_type(*values)
+
+    def _windowed(self, sizes: Any) -> Compiled:
+        """The spec with what `sizes` says of axes along which a `past` grows as their declared size: the last steps."""
+        from ssmc.step.sizes import growing_axes
+
+        given = _sizes(sizes) or {}
+        grown = {a: given[a] for a in growing_axes(self.graph) & given.keys()} if given else {}
+        if not grown:
+            return self
+        key = tuple(sorted(grown.items()))
+        return self._windows.get(key, lambda: Compiled(_with_sizes(self.tree, grown), self.text))
 
     # -- planning and generating -------------------------------------------------------------------------------
 
@@ -249,8 +268,8 @@ class Compiled:
         from ssmc.plan.choose import choose
 
         return choose(
-            self.analysis, form=form or "auto", sizes=_sizes(sizes), batch=batch, length=length, machine=target,
-            formulas=True, gradients=gradients,
+            self._windowed(sizes).analysis, form=form or "auto", sizes=_sizes(sizes), batch=batch, length=length,
+            machine=target, formulas=True, gradients=gradients,
         )  # fmt: skip
 
     def _chooser(self, form: Form, backend: str | None, device: torch.device) -> Callable[..., Program]:
@@ -338,13 +357,19 @@ class Compiled:
     ) -> Any:
         """How the spec will run and why: text for a person, with `json` a dictionary for a program.
 
-        `after` prints the step graph after that pass instead. Raises SpecError.
+        `after` prints the program after that pass instead: the step graph, or the kernel program after `lower`. Raises
+        SpecError.
         """
         from ssmc.plan import explain
 
-        if after is not None:
+        if after is not None and after != "lower":
             return explain.after_pass(self.graph, after)
         plan = self.plan(_sizes(sizes), batch, length, form or "auto", target)
+        if after is not None:
+            from ssmc.kernel.lower import lower
+            from ssmc.kernel.printer import print_program
+
+            return print_program(lower(plan)).rstrip("\n")
         request = explain.Request(sizes=_sizes(sizes) or {}, batch=batch, length=length)
         return explain.as_json(plan, request) if json else explain.as_text(plan, request)
 
@@ -356,7 +381,7 @@ class Compiled:
         """Every legal form, forward and gradients, against the float64 oracle at awkward sizes and lengths."""
         from ssmc.runtime.selftest import self_test
 
-        return self_test(self, _sizes(sizes))
+        return self_test(self._windowed(sizes), _sizes(sizes))
 
     # -- parameters --------------------------------------------------------------------------------------------
 
@@ -376,7 +401,7 @@ class Compiled:
         """
         from ssmc.runtime.initial import init_params
 
-        return init_params(self.graph, _sizes(sizes), generator, seed, dtype, device)
+        return init_params(self._windowed(sizes).graph, _sizes(sizes), generator, seed, dtype, device)
 
     def module(
         self,
@@ -396,7 +421,7 @@ class Compiled:
         from ssmc.runtime.module import SpecModule
 
         params = self.init_params(sizes, generator=generator, seed=seed, dtype=dtype, device=device)
-        return SpecModule(self, params, call)
+        return SpecModule(self._windowed(sizes), params, call)
 
 
 class Recent(OrderedDict[K, V]):
@@ -434,6 +459,17 @@ def _rounded(n: int) -> int:
 
 def _form_key(form: Form) -> Any:
     return tuple(sorted(form.items())) if isinstance(form, Mapping) else form or "auto"
+
+
+def _with_sizes(spec: nodes.Spec, sizes: Mapping[str, int]) -> nodes.Spec:
+    """The tree with sizes for axes that it declares without."""
+    from ssmc.syntax.nodes import AxisDecl, Number
+
+    statements = tuple(
+        replace(s, size=Number(sizes[s.name.text], s.span)) if isinstance(s, AxisDecl) and s.name.text in sizes else s
+        for s in spec.statements
+    )
+    return replace(spec, statements=statements)
 
 
 def _sizes(sizes: Any) -> dict[str, int] | None:

@@ -545,6 +545,20 @@ TABLE = {
         windowed,
         {"x": (2,)},
     ),
+    "past_with_a_size_of_the_call": Case(
+        "axis T: the last steps, where `sizes` fixes how many",
+        "axis D, T\ninput x[D]" + REDUCED,
+        windowed,
+        {"x": (2,)},
+        sizes={"T": 3},
+    ),
+    "past_with_a_size_of_a_param": Case(
+        "axis T: the last steps, where a tensor fixes how many",
+        "axis D, T\ninput x[D]\nparam w[T] = 1" + REDUCED,
+        windowed,
+        {"x": (2,)},
+        {"w": (3,)},
+    ),
     "past_longer_than_the_sequence": Case(
         "steps before the start take no part in reductions",
         "axis D, T = 12\ninput x[D]" + REDUCED,
