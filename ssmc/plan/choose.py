@@ -13,6 +13,7 @@ from ssmc.plan.machines import machine as find_machine
 from ssmc.plan.nodes import FORM_NAMES, Choice, Form, FormName, Plan
 from ssmc.plan.problems import FormNotLegal, NoStateForForm, NoSuchForm, TwoForms
 from ssmc.plan.work import numbers, symbols
+from ssmc.recurrence.invariant import provably_stable
 from ssmc.recurrence.nodes import Analysis, Component
 
 
@@ -95,12 +96,17 @@ def _choice(
             raise SpecError(
                 [FormNotLegal(span, wanted.form, analysis.graph.name, (_reason(component, picked.reason),))]
             )
-    best = min(legal, key=lambda f: (_seconds(f), FORM_NAMES.index(f.name)))
-    rest = sorted((f for f in legal if f is not best), key=_seconds)
+    # an FFT rounds relative to the largest value of the sequence: it is for those who ask, where states may grow
+    growing = any(f.name == "conv" for f in legal) and not provably_stable(analysis.graph, component)
+    safe = [f for f in legal if f.name != "conv" or not growing]
+    best = min(safe, key=lambda f: (_seconds(f), FORM_NAMES.index(f.name)))
+    rest = sorted((f for f in safe if f is not best), key=_seconds)
     why = "the only legal form"
     if rest:
         others = ", ".join(f"{f.name} {in_words(_seconds(f))}" for f in rest)
         why = f"cheapest by estimate on {at.name}: {in_words(_seconds(best))}, against {others}"
+    if growing:
+        why += "; conv only if asked for, since the decay may exceed 1 and an FFT loses the small beside the large"
     if wanted is not None:
         why = f"`{wanted.form}` is not legal here; {why}"
     return Choice(component.index, best.name, best.chunk, why, found)

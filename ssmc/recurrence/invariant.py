@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from ssmc.expr.magnitude import magnitude
 from ssmc.expr.nodes import Node
-from ssmc.recurrence.drives import is_invariant
+from ssmc.expr.ranges import Ranges
+from ssmc.recurrence.drives import is_invariant, transition
 from ssmc.recurrence.nodes import Analysis, Component
 from ssmc.recurrence.readout import Tap, taps
+from ssmc.step.nodes import StepGraph
 
 
 def invariant_readings(analysis: Analysis, component: Component) -> tuple[Tap, ...] | Node:
@@ -30,3 +33,11 @@ def conv_reason(analysis: Analysis, component: Component) -> str | None:
     if isinstance(invariant_readings(analysis, component), Node):
         return "the state of every step is used in a way that is not a fixed linear readout"
     return None
+
+
+def provably_stable(graph: StepGraph, component: Component) -> bool:
+    """Whether the decay's absolute value is at most 1 for every value of the parameters.
+
+    An FFT rounds relative to the largest value of the sequence: where states grow, the early ones are lost in it.
+    """
+    return magnitude(transition(graph, component), Ranges()) <= 1.0
