@@ -83,7 +83,13 @@ def jit(
         from ssmc.syntax.python_frontend import from_function
 
         spec, source = from_function(wrapped, axes=axes, each=each, sizes=sizes)
-        compiled = Compiled(spec, source)
+        try:
+            compiled = Compiled(spec, source)
+        except SpecError as wrong:
+            from ssmc.syntax.python_remedies import in_python
+
+            around = {*wrapped.__globals__, *wrapped.__code__.co_freevars}
+            raise SpecError(in_python(d, around) for d in wrong.diagnostics) from None
         functools.update_wrapper(compiled, wrapped)
         return compiled
 

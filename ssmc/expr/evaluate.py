@@ -232,7 +232,8 @@ class Evaluator:
         return self.complete(self._chained(timed, n.TIME, node, sizes), node, sizes)
 
     def _with_halo(self, node: Node, arg: Named, halo: Named, sizes: Mapping[str, int]) -> tuple[Named, int]:
-        """The halo and the tile as one stretch of `time`, and the number of steps in the halo."""
+        """The halo and the tile as one stretch of `time`, and the number of steps in the halo (without `lag`: one)."""
+        halo = halo if n.LAG in halo.axes else self._single(halo, n.LAG)
         before = Named(tuple(n.TIME if a == n.LAG else a for a in halo.axes), halo.data)
         tile = arg if n.TIME in arg.axes else self._single(arg, n.TIME)
         return self._chained([before, tile], n.TIME, node, sizes), halo.data.shape[halo.axes.index(n.LAG)]
@@ -257,6 +258,8 @@ class Evaluator:
                 back = [j + skip for j in (reversed(range(size)) if oldest_first else range(size))]
                 frames = [self._single(_steps(whole, n.TIME, held - j, end - j), axis) for j in back]
                 found = self._chained(frames, axis, node, sizes) if frames else self._none(whole, held, axis, node)
+                if n.TIME not in arg.axes:  # one step, outside a tile
+                    found = _picked(found, 0)
             case _:
                 raise CompilerBug(f"{node!r} has no halo")
         return self.complete(found, node, sizes)

@@ -65,13 +65,21 @@ def show(
     A node below the root that has a label in `arena`, or a name in `names`, is printed as that label, unless
     `stop_at_labels` is false. Operands more than `depth` levels down are `…` (or their label). `each` holds the axes
     that `·` never sums; no operand of more than `limit` characters is printed.
+
+    A state of the step before is printed by its bare name, as in the language, but as `prev(m)` in a text that means
+    this step's value by `m` too.
     """
     labels = dict(names) if names is not None else {}
     if arena is not None:
         labels = {**arena.labels, **labels}
-    printer = _Printer(labels, stop_at_labels, each, limit)
     # deeper than this no one reads, and Python's own stack has an end
-    return printer.text(node, min(depth, 60) if depth is not None else 60, root=True).text
+    depth = min(depth, 60) if depth is not None else 60
+    printer = _Printer(labels, stop_at_labels, each, limit)
+    text = printer.text(node, depth, root=True).text
+    if printer.reads & printer.named:
+        printer = _Printer(labels, stop_at_labels, each, limit, both=frozenset(printer.reads & printer.named))
+        text = printer.text(node, depth, root=True).text
+    return text
 
 
 def number(value: bool | int | float | complex) -> str:
@@ -96,11 +104,16 @@ class _Printer:
     stop: bool
     each: frozenset[str]
     limit: int
+    both: frozenset[str] = frozenset()  # states that the text names as they were and as they are
+    reads: set[str] = field(default_factory=set)  # bare names of states as they were
+    named: set[str] = field(default_factory=set)  # labels printed
     done: dict[tuple[Node, int], _Text] = field(default_factory=dict)
 
     def text(self, node: Node, depth: int, root: bool = False) -> _Text:
         label = None if root else self.labels.get(node)
         if label is not None and (self.stop or depth <= 0):
+            if not isinstance(node, n.Read):
+                self.named.add(label)
             return _Text(label, CALL)
         if depth < 0 or (depth == 0 and n.children(node)):
             return _Text(ELLIPSIS, CALL)
@@ -196,6 +209,9 @@ class _Printer:
             case n.Index(axes=(axis,)):
                 return _Text(f"index[{axis}]", CALL)
             case n.Read(register=register, steps=steps):
+                if steps == 1 and register in self.both:
+                    return _Text(f"prev({register})", CALL)
+                self.reads.add(register)
                 return _Text(read_text(register, steps), CALL)
             case n.Draw(distribution=distribution, args=args):
                 return call(distribution, *args)
@@ -227,9 +243,35 @@ class _Printer:
                 return call(f"window[{axis}]", current)
             case n.History(axis=axis, current=current):
                 return call(f"past[{axis}]", current)
-            case _:  # the nodes of kernel IR
-                name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(node).__name__).lower()
-                return call(name, *n.children(node))
+            case _:
+                return self.write_kernel(node, at)
+
+    def write_kernel(self, node: Node, at: Callable[[Node], _Text]) -> _Text:
+        """The nodes that only kernel IR has: `name[axes](operands, numbers)`."""
+        axes: tuple[str, ...] = ()
+        rest: list[object] = []
+        match node:
+            case n.Flip(axis=axis) | n.Append(axis=axis):
+                axes = (axis,)
+            case n.Lag(steps=steps):
+                rest = [steps]
+            case n.Frames(axis=axis, skip=skip, oldest_first=oldest_first):
+                axes = (axis,)
+                rest = [*([f"skip {skip}"] if skip else []), *(["oldest first"] if oldest_first else [])]
+            case n.FftConv(over=over):
+                axes = over
+            case n.Geometric(over=over, first=first):
+                axes, rest = over, [f"from {first}"]
+            case n.Split(axis=axis, outer=outer, inner=inner, size=size):
+                axes, rest = (f"{axis} -> {outer}, {inner}",), [size]
+            case n.Join(axis=axis, outer=outer, inner=inner):
+                axes = (f"{outer}, {inner} -> {axis}",)
+            case n.Prefix(combined=combined, slot=slot):
+                rest = [f"by {', '.join(at(c).text for c in combined)}; {slot}"]
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(node).__name__).lower()
+        operands = ", ".join([*(at(x).text for x in n.children(node)), *map(str, rest)])
+        bracket = f"[{', '.join(axes)}]" if axes else ""
+        return _Text(f"{name}{bracket}({operands})", CALL)
 
 
 def read_text(register: str, steps: int) -> str:

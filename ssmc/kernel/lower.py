@@ -22,6 +22,7 @@ from ssmc.expr.nodes import Axes, Local, Node
 from ssmc.kernel import nodes as k
 from ssmc.kernel.naming import Names, finish
 from ssmc.kernel.schedule import FREE, Sweep, sweeps, unbounded
+from ssmc.kernel.verify import verify
 from ssmc.plan.nodes import Plan
 from ssmc.recurrence.nodes import Analysis, Component
 from ssmc.source import Span
@@ -174,7 +175,7 @@ Lowering = Callable[[Tiles, Component, int], None]
 
 
 def lower(plan: Plan) -> k.Program:
-    """The kernel program of a plan."""
+    """The kernel program of a plan, verified."""
     from ssmc.kernel.forms import LOWERINGS
 
     graph = plan.analysis.graph
@@ -216,7 +217,9 @@ def lower(plan: Plan) -> k.Program:
         else _step(plan, Names(reserved), ports, state_buffer, output_buffer),
         _header(plan),
     )
-    return finish(program, names)
+    finished = finish(program, names)
+    verify(finished)
+    return finished
 
 
 class _Draft:

@@ -80,6 +80,8 @@ def _compound(node: Node, arena: Arena) -> str | None:
         case n.Map(op=op, args=(x,)):
             return of(x) if op.startswith("cast_") else _joined(op, "_", of(x)) if op != "neg" else of(x)
         case n.Map(op="mul" | "div" | "add" | "sub" | "max" | "min" as op, args=(x, y)):
+            if op == "sub" and isinstance(x, n.Const) and x.value == 1:
+                return _joined("one_minus", "_", of(y))
             if isinstance(x, n.Const | n.Size):
                 return of(y)
             return of(x) if isinstance(y, n.Const | n.Size) else _joined(of(x), _BETWEEN[op], of(y))

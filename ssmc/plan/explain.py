@@ -347,7 +347,7 @@ def _state(graph: StepGraph) -> list[str]:
 
 
 def after_pass(graph: StepGraph, name: str) -> str:
-    """The step graph after a pass, as text. Raises SpecError where there is no such pass (`lower` is not of a graph)."""
+    """The step graph after a pass, as text. Raises SpecError where there is no such pass."""
     from ssmc.recurrence.passes import PASSES
     from ssmc.step.passes import run_passes
     from ssmc.step.printer import print_graph
