@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 
-from ssmc.diagnostics import Report
+from ssmc.diagnostics import Report, did_you_mean
 from ssmc.source import Span
 from ssmc.syntax import markers, nodes
 from ssmc.syntax import python_errors as wrong
@@ -167,6 +167,12 @@ class SignatureReader:
         axes: tuple[nodes.Identifier, ...] | None = None
         kind: nodes.Identifier | None = None
         reverse = False
+        words = [x for x in items if isinstance(x, ast.Constant) and isinstance(x.value, str)]
+        words = words[:1] + [x for x in words[1:] if not did_you_mean(str(x.value), (REVERSE,))]
+        if len(words) > 1:
+            span = self.expressions.span(words[0]).to(self.expressions.span(words[-1]))
+            together = " ".join(str(x.value) for x in words)
+            raise NotLegal(wrong.WrongAnnotation(span, "axes in several strings", f'write them in one: `"{together}"`'))
         for place, item in enumerate(items):
             span = self.expressions.span(item)
             match item:
@@ -182,7 +188,7 @@ class SignatureReader:
                     kind = nodes.Identifier(word, span)
                 case _:
                     what = f"`{span.text[:40]}` is neither axes, a kind, nor a direction"
-                    remedy = 'write `State["D N", complex, "reverse"]`: axes first, then `complex`, `bool` or `int`'
+                    remedy = 'axes come first, in one string, then `complex`, `bool` or `int`: `["D N", complex]`'
                     word = str(item.value) if isinstance(item, ast.Constant) else span.text
                     raise NotLegal(wrong.WrongAnnotation(span, what, remedy, (*KINDS, REVERSE), word))
         return axes, kind, reverse
