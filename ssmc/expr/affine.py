@@ -193,7 +193,11 @@ class _Reader:
                 raise _NotAffine(f"{op} of {_name(node.args[at], args[at])}")
 
     def _lift(self, form: _Form | None, node: Node) -> _Form:
-        return form if form is not None else _Form((), node)
+        if form is not None:
+            return form
+        # a zero is no constant: else it would be multiplied along, into what a later analysis takes for an addend
+        zero = isinstance(node, n.Const) and node.kind != "bool" and node.value == 0
+        return _Form((), None if zero else node)
 
     def _scaled(self, form: _Form, by: Callable[[Node], Node]) -> _Form:
         constant = None if form.constant is None else by(form.constant)

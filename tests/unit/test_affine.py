@@ -229,6 +229,13 @@ def test_blockers(sp: Spec, build: object, reason: str) -> None:
     assert found.reason == reason
 
 
+def test_a_reset_to_zero_adds_nothing(sp: Spec) -> None:
+    ar = sp.ar
+    kept = ar.where(ar.input("c", (), "bool"), ar.const(0), ar.mul(sp.a, sp.s))
+    found = linear(ar, ar.add(ar.mul(sp.b, kept), sp.k), sp.s)
+    assert found.constant is sp.k
+
+
 def test_a_big_graph_is_fast(sp: Spec) -> None:
     ar = sp.ar
     before = time.perf_counter()
