@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +22,7 @@ SPECS = {
 PAIRS = [(name, form) for name, (spec, _) in SPECS.items() for form in legal_forms(spec)]
 
 
-def run(name: str, form: str, length: int = 70) -> list[torch.Tensor]:
+def run(name: str, form: str, length: int = 40) -> list[torch.Tensor]:
     """Outputs, states and gradients in float32."""
     spec, sizes = SPECS[name]
     f = compiled(spec)
@@ -130,3 +131,133 @@ def test_steps_compile_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(50):
         _, state = f.step(state, x=torch.ones(2, 3))
     assert len(made) == 1
+
+
+@pytest.mark.parametrize(("name", "form"), PAIRS)
+def test_states_own_their_memory(name: str, form: str) -> None:
+    """No state keeps a trajectory or an input alive, at the end of a call or between the chunks of a backward."""
+    spec, sizes = SPECS[name]
+    f = compiled(spec)
+    axes = {a.name for a in f.graph.axes}
+    case = Case(name, spec, (), sizes={a: s for a, s in sizes.items() if a in axes})
+    inputs, params, _ = arguments(case, 40)
+    _, state = f(**inputs, **params, form=f"{form}:8", return_state=True)
+    _, after = f.step(state, **{k: x[:, 7] for k, x in inputs.items()}, **params)
+    theirs = {x.untyped_storage().data_ptr() for x in inputs.values()}
+    for entries in (state, after):
+        for entry, x in entries.items():
+            if torch.is_tensor(x):
+                assert x.untyped_storage().nbytes() <= 2 * x.numel() * x.element_size(), entry
+                assert x.untyped_storage().data_ptr() not in theirs, entry
+
+
+def test_a_scan_keeps_its_carries_alone() -> None:
+    """What the backward holds between forward and backward: a state a chunk, not a state a step."""
+    spec = "axis D, N\ninput x[D], g[D], B[N]\nstate h[D, N]\nh = sigmoid(g)*h + B*x\noutput y = sum[N](h)\n"
+    f = compiled(spec)
+    length, chunk, d, n = 256, 32, 8, 64
+    x, g, b = (torch.randn(1, length, k, requires_grad=True) for k in (d, d, n))
+    kept: dict[int, int] = {}
+
+    def pack(t: torch.Tensor) -> torch.Tensor:
+        kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        return t
+
+    for form in ("recurrent", "scan"):
+        kept.clear()
+        live: list[torch.Tensor] = []
+        module = f._program({"D": d, "N": n}, 1, length, f"{form}:{chunk}", "cpu", True).module
+        recomputed = module._recomputed
+
+        def noted(chunk_: Any, steps: int, *args: torch.Tensor) -> Any:
+            live.extend(args)  # noqa: B023
+            return recomputed(chunk_, steps, *args)  # noqa: B023
+
+        module._recomputed = noted
+        try:
+            with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+                f(x=x, g=g, B=b, form=f"{form}:{chunk}")
+        finally:
+            module._recomputed = recomputed
+        assert len(live) >= 4 * (length // chunk)
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in live}
+        arguments_of_all_chunks = sum(t.untyped_storage().nbytes() for t in (x, g, b))
+        states = 4 * d * n * (length // chunk)
+        assert sum(storages.values()) <= arguments_of_all_chunks + 2 * states, form
+
+
+def test_a_buffer_that_is_used_again_does_not_change_the_state() -> None:
+    """A server writes each token into the same memory."""
+    f = compiled("axis D\ninput x[D]\nstate h[D], c[D]\ny = h + c\nh = x\nc = 0.5*c + prev(x, 2)\noutput y\n")
+    tokens = torch.randn(6, 1, 3)
+    buffer = torch.empty(1, 3)
+    found, wanted = [], f(x=tokens.movedim(0, 1))
+    state = None
+    for token in tokens:
+        buffer.copy_(token)
+        y, state = f.step(state, x=buffer)
+        found.append(y.clone())
+    torch.testing.assert_close(torch.stack(found, 1), wanted)
+
+
+DEFAULTS = "axis D\ninput x[D]\nparam a[D] = 1/(2 + index[D])\nstate h[D]\nh = a*h + x\noutput y = h\n"
+
+
+def _exported(f: Any, x: torch.Tensor) -> Any:
+    class Model(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> Any:
+            return f(x=x)
+
+    return torch.export.export(Model(), (x,), strict=False)
+
+
+AROUND: dict[str, Callable[[Any, torch.Tensor], Any]] = {
+    "inference": lambda f, x: torch.inference_mode()(f)(x=x),
+    "export": _exported,
+    "vmap": lambda f, x: torch.func.vmap(lambda x: f(x=x))(x.unsqueeze(0)),
+    "grad": lambda f, x: torch.func.grad(lambda x: f(x=x).sum())(x),
+    "jvp": lambda f, x: torch.func.jvp(lambda x: f(x=x), (x,), (x,)),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_what_a_call_keeps_is_good_for_every_other(around: str) -> None:
+    """Defaults are made once; made inside a transform, or in inference mode, they must not stay what they are there."""
+    x = torch.randn(1, 5, 3)
+    f, fresh = (ssmc.compile("ssm s\n" + DEFAULTS) for _ in range(2))
+    AROUND[around](f, x)
+    leaves = [x.clone().requires_grad_() for _ in range(2)]
+    ys = [g(x=leaf, form="recurrent") for g, leaf in zip((f, fresh), leaves, strict=True)]
+    assert torch.equal(*ys)
+    assert torch.equal(*(torch.autograd.grad(y.sum(), leaf)[0] for y, leaf in zip(ys, leaves, strict=True)))
+
+
+def test_inference_mode() -> None:
+    spec, _ = STATES["convolved"]
+    f = compiled(spec)
+    case = Case("convolved", spec, (), sizes={"D": 3, "W": 4})
+    inputs, params, _ = arguments(case, 9)
+    wanted = f(**inputs, **params)
+    with torch.inference_mode():
+        y, state = f(**{k: x[:, :8] for k, x in inputs.items()}, **params, return_state=True)
+        last, _ = f.step(state, **{k: x[:, 8] for k, x in inputs.items()}, **params)
+    torch.testing.assert_close(torch.cat([y, last.unsqueeze(1)], 1), wanted)
+
+
+def test_threads_share_a_spec() -> None:
+    """Calls of different lengths and forms at the same time, on a spec that has generated nothing yet."""
+    f = ssmc.compile("ssm s\n" + SPECS["rows"][0])
+    case = Case("rows", SPECS["rows"][0], (), sizes={"H": 2, "K": 3, "V": 2})
+    inputs, _, _ = arguments(case, 64)
+    forms = legal_forms(case.spec)
+    work = [(length, form) for length in (1, 5, 17, 40, 64) for form in forms] * 4
+
+    def call(item: tuple[int, str]) -> torch.Tensor:
+        length, form = item
+        result: torch.Tensor = f(**{k: x[:, :length] for k, x in inputs.items()}, form=form)
+        return result
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(call, work))
+    for item, y in zip(work, found, strict=True):
+        assert torch.equal(y, call(item))

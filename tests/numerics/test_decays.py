@@ -165,7 +165,10 @@ def test_resets_lose_no_precision(name: str) -> None:
     """Slow decays after many resets: a running sum of logarithms that kept LOG_ZERO would have two digits left."""
     inputs, decay = RESETS[name]
     soft = name == "head, times"
-    spec = f"axis H, K, V\neach H\ninput q[H, K], k[H, K], v[H, V], {inputs}\nstate S[H, K, V]\nS = ({decay})*S + k*v\noutput y = q · S\n"
+    spec = (
+        f"axis H, K, V\neach H\ninput q[H, K], k[H, K], v[H, V], {inputs}\nstate S[H, K, V]\n"
+        f"S = ({decay})*S + k*v\noutput y = q · S\n"
+    )
 
     def make(rng: np.random.Generator, batch: int, length: int) -> Mapping[str, Any]:
         shape = (batch, length, 2, 3) if "r[H, K]" in inputs else (batch, length, 2)
@@ -178,6 +181,19 @@ def test_resets_lose_no_precision(name: str) -> None:
     sizes = {"H": 2, "K": 3, "V": 4}
     case = Case(name, spec, FULL, make, sizes, chunks=(16, 64), state=("S",))
     check(case, 130)
+
+
+def test_a_positive_decay_that_rounds_to_zero() -> None:
+    """Its logarithm is legal, and infinite in float32: the derivative of the one must not meet that of the other."""
+    f = compiled(MATRIX.format(kind="input", axes="[H, K]") + READ["after"].format(a="(1 - 0.999999999*sigmoid(g))"))
+    k, g = torch.randn(1, 20, 2, 3), torch.full((1, 20, 2, 3), 40.0)
+    wanted = torch.einsum("blhk,blhk->blh", k, k)[..., None] * k
+    for form in FULL:
+        g = g.detach().requires_grad_()
+        y = f(q=k, k=k, v=k, g=g, form=form)
+        torch.testing.assert_close(y, wanted, rtol=1e-5, atol=1e-5)
+        (grad,) = torch.autograd.grad(y.sum(), g)
+        assert bool((grad.abs() < 1e-6).all()), form
 
 
 def test_a_reset_forgets_an_infinite_state() -> None:

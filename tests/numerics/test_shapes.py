@@ -13,10 +13,14 @@ from tests.numerics.harness import Case, Tensors, arguments, compiled, gradients
 SPECS = {
     "diagonal": "axis D\ninput x[D], g[D]\nstate h[D]\nh = sigmoid(g)*h + x\noutput y = h\n",
     "fixed": "axis D\ninput x[D]\nparam a[D]\nstate h[D]\nh = sigmoid(a)*h + x\noutput y = h\n",
-    "heads": "axis H, K, V\neach H\ninput q[H, K], k[H, K], v[H, V], g[H]\nstate S[H, K, V]\nS = sigmoid(g)*S + k*v\noutput y = q · S\n",
-    "rows": "axis H, K, V\neach H\ninput q[H, K], k[H, K], v[H, V], g[H, K]\nstate S[H, K, V]\nS = sigmoid(g)*S + k*v\noutput y = q · S\n",
-    "columns": "axis K, V\ninput q[K], k[K], v[V], g[V]\nstate S[K, V]\ny = q · S\nS = sigmoid(g)*S + k*v\noutput y\n",
-    "selective": "axis D, N\ninput u[D], dt[D], B[N], C[N]\nparam A[D, N]\nstate h[D, N]\nh = exp(-softplus(dt)*exp(A))*h + softplus(dt)*B*u\noutput y = C · h\n",
+    "heads": "axis H, K, V\neach H\ninput q[H, K], k[H, K], v[H, V], g[H]\nstate S[H, K, V]\n"
+             "S = sigmoid(g)*S + k*v\noutput y = q · S\n",
+    "rows": "axis H, K, V\neach H\ninput q[H, K], k[H, K], v[H, V], g[H, K]\nstate S[H, K, V]\n"
+            "S = sigmoid(g)*S + k*v\noutput y = q · S\n",
+    "columns": "axis K, V\ninput q[K], k[K], v[V], g[V]\nstate S[K, V]\ny = q · S\nS = sigmoid(g)*S + k*v\n"
+               "output y\n",
+    "selective": "axis D, N\ninput u[D], dt[D], B[N], C[N]\nparam A[D, N]\nstate h[D, N]\n"
+                 "h = exp(-softplus(dt)*exp(A))*h + softplus(dt)*B*u\noutput y = C · h\n",
 }  # fmt: skip
 SIZES = {"D": 3, "H": 2, "K": 3, "V": 2, "N": 4}
 PAIRS = [(name, form) for name, spec in SPECS.items() for form in legal_forms(spec) if form != "recurrent"]
@@ -27,7 +31,8 @@ def case_of(name: str, sizes: dict[str, int] | None = None, batch: int = 2) -> C
     spec = SPECS[name]
     axes = {a.name for a in compiled(spec).graph.axes}
     states = tuple(r.name for r in compiled(spec).graph.registers)
-    return Case(name, spec, (), sizes={a: s for a, s in {**SIZES, **(sizes or {})}.items() if a in axes}, state=states, batch=batch)  # fmt: skip
+    every = {**SIZES, **(sizes or {})}
+    return Case(name, spec, (), sizes={a: every[a] for a in sorted(axes)}, state=states, batch=batch)
 
 
 def run(case: Case, length: int, form: str, dtype: torch.dtype = torch.float64) -> tuple[Tensors, Tensors]:
@@ -140,7 +145,7 @@ def test_layouts(name: str, form: str) -> None:
 
 @pytest.mark.parametrize(("name", "form"), [(n, f) for n in SPECS for f in legal_forms(SPECS[n])])
 def test_expanded(name: str, form: str) -> None:
-    """Stride 0 over the batch, over time, and in the gradient of a plain sum; the gradient of what is shared is the sum."""
+    """Stride 0 over the batch, over time, in the gradient of a plain sum; what is shared gets the sum of gradients."""
     case, f = case_of(name), compiled(SPECS[name])
     inputs, params, _ = arguments(case, 19)
     for dim in (0, 1):

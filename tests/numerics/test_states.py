@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -28,7 +29,8 @@ SPECS = {
     "diagonal": ("axis D\ninput x[D], g[D]\nparam p[D]\nstate h[D]\nh = sigmoid(g)*h + x\noutput y = h*p\n", SIZES),
     "fixed": ("axis D\ninput x[D]\nparam a[D]\nstate h[D]\nh = sigmoid(a)*h + x\noutput y = h\n", SIZES),
     "matrix": (
-        "axis H, K, V\neach H\ninput q[H, K], k[H, K], v[H, V], g[H, K]\nstate S[H, K, V]\nS = sigmoid(g)*S + k*v\noutput y = q · S\n",
+        "axis H, K, V\neach H\ninput q[H, K], k[H, K], v[H, V], g[H, K]\nstate S[H, K, V]\n"
+        "S = sigmoid(g)*S + k*v\noutput y = q · S\n",
         MATRIX_SIZES,
     ),
     "two": ("axis D\ninput x[D], g[D]\nstate h[D], c[D]\nh = sigmoid(g)*h + x\nc = 0.5*c + h\noutput y = c\n", SIZES),
@@ -40,10 +42,12 @@ SPECS = {
     "maximum": ("axis D\ninput x[D], g[D]\nstate m[D]\nm = max(m - softplus(g), x)\noutput y = m\n", SIZES),
     "nonlinear": ("axis D\ninput x[D]\nparam W[D, D]\nstate h[D]\nh = tanh(W @ h + x)\noutput y = h\n", SIZES),
     "convolved": (
-        "axis D, W\ninput x[D], g[D]\nparam w[D, W]\nstate h[D]\nu = silu(conv(x, w))\nh = sigmoid(g)*h + u\noutput y = h + prev(u, 2)\n",
+        "axis D, W\ninput x[D], g[D]\nparam w[D, W]\nstate h[D]\nu = silu(conv(x, w))\nh = sigmoid(g)*h + u\n"
+        "output y = h + prev(u, 2)\n",
         {"D": 3, "W": 4},
     ),
-    "recursive": ("axis D\ninput x[D]\nparam b\nstate h[D]\nh = 0.9*h + x\ny = h + b*prev(y, 2) + prev(x)\noutput y\n", SIZES),
+    "recursive": ("axis D\ninput x[D]\nparam b\nstate h[D]\nh = 0.9*h + x\ny = h + b*prev(y, 2) + prev(x)\n"
+                  "output y\n", SIZES),
 }  # fmt: skip
 PAIRS = [(name, form) for name, (spec, _) in SPECS.items() for form in legal_forms(spec)]
 KINDS = {
@@ -87,7 +91,10 @@ def test_each_way_in_and_out(name: str, form: str) -> None:
 
 @pytest.mark.parametrize("form", ["recurrent", "scan", "chunked"])
 def test_a_param_that_only_the_final_state_needs(form: str) -> None:
-    spec = "axis K, V\ninput q[K], k[K], v[V]\nparam p[V]\nstate S[K, V], n[V]\nS = 0.9*S + k*v\nn = 0.9*n + p*v\noutput y = q · S\n"
+    spec = (
+        "axis K, V\ninput q[K], k[K], v[V]\nparam p[V]\nstate S[K, V], n[V]\nS = 0.9*S + k*v\nn = 0.9*n + p*v\n"
+        "output y = q · S\n"
+    )
     case = Case("last", spec, legal_forms(spec), sizes={"K": 3, "V": 2})
     inputs, params, _ = arguments(case, 20)
     p = params["p"].requires_grad_()
@@ -145,7 +152,7 @@ def test_packed_rows_do_not_leak(name: str, form: str) -> None:
     row = leaves({k: x[:1] for k, x in inputs.items()}, torch.float64)
     result, state = f(**row, **params, cu_seqlens=torch.tensor(ends), form=f"{form}:8", return_state=True)
     outputs = named(f.graph, result)
-    for i, (a, b) in enumerate(zip(ends, ends[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(ends)):
         apart = leaves({k: x[:1, a:b] for k, x in inputs.items()}, torch.float64)
         alone, after = f(**apart, **params, form=f"{form}:8", return_state=True)
         one = named(f.graph, alone)

@@ -1,4 +1,4 @@
-"""What torch offers around a call: derivatives of derivatives, forward mode, maps over batches, tracing, other precisions."""
+"""What torch offers around a call: second derivatives, forward mode, maps over batches, tracing, other precisions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ SPECS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
         {"x": (1, 5, 2), "a": (2,)},
     ),
     "matrix, heads": (
-        "axis H, K, V\neach H\ninput q[H, K], k[H, K], v[H, V], g[H]\nstate S[H, K, V]\nS = sigmoid(g)*S + k*v\noutput y = q · S\n",
+        "axis H, K, V\neach H\ninput q[H, K], k[H, K], v[H, V], g[H]\nstate S[H, K, V]\nS = sigmoid(g)*S + k*v\n"
+        "output y = q · S\n",
         {"q": (1, 5, 1, 2), "k": (1, 5, 1, 2), "v": (1, 5, 1, 2), "g": (1, 5, 1)},
     ),
     "matrix, rows": (
@@ -40,7 +41,8 @@ SPECS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
         {"q": (1, 4, 2), "k": (1, 4, 2), "v": (1, 4, 2)},
     ),
     "delta": (
-        "axis K, V\ninput q[K], k[K], v[V], b\nstate S[K, V]\nn = k*rsqrt(sum[K](k*k) + 1e-6)\nS = S - sigmoid(b)*n*(n · S) + sigmoid(b)*n*v\noutput y = q · S\n",
+        "axis K, V\ninput q[K], k[K], v[V], b\nstate S[K, V]\nn = k*rsqrt(sum[K](k*k) + 1e-6)\n"
+        "S = S - sigmoid(b)*n*(n · S) + sigmoid(b)*n*v\noutput y = q · S\n",
         {"q": (1, 4, 2), "k": (1, 4, 2), "v": (1, 4, 2), "b": (1, 4)},
     ),
     "nonlinear": (
@@ -48,7 +50,8 @@ SPECS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
         {"x": (1, 4, 2), "W": (2, 2)},
     ),
     "held": (
-        "axis D\ninput u[D]\nparam A[D], s[D]\nstate h[D]\nh' = A*h + u using zoh(step = softplus(s))\noutput y = h\n",
+        "axis D\ninput u[D]\nparam A[D], s[D]\nstate h[D]\nh' = A*h + u using zoh(step = softplus(s))\n"
+        "output y = h\n",
         {"u": (1, 4, 2), "A": (2,), "s": (2,)},
     ),
 }  # fmt: skip
