@@ -11,8 +11,8 @@ from ssmc.kernel.nodes import Program
 
 
 def source(program: Program, formatted: bool = False) -> str:
-    """The module's text, standalone: it needs torch only. `formatted` is for readers; it takes a moment."""
-    text = print_program(program)
+    """The module's text; it needs torch only. `formatted` is for readers: with `apply`, and laid out, in a moment."""
+    text = print_program(program, standalone=formatted)
     if not formatted:
         return text
     import black

@@ -17,6 +17,7 @@ from ssmc.backends.torch import support
 from ssmc.backends.torch.expressions import DTYPES, method
 from ssmc.backends.torch.passes import print_pass
 from ssmc.backends.torch.scope import INDENT, Scope, assign, indented, names_in, pruned
+from ssmc.backends.torch.standalone import print_apply, usage
 
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
@@ -26,19 +27,21 @@ from ssmc.kernel.naming import is_number
 RESULT = "tuple[tuple[Tensor, ...], dict[str, Any]]"
 
 
-def print_program(program: k.Program) -> str:
-    """The module's text, before formatting."""
+def print_program(program: k.Program, standalone: bool = False) -> str:
+    """The module's text, before formatting. With `standalone` it has `apply` too, which a person calls."""
     scope = Scope(program)
     scope.used.add("_precision")
     functions = [_initial(scope), _sequence(scope)]
     if program.step:
         functions.append(_step(scope))
+    if standalone:
+        functions.append(print_apply(scope, "\n".join(line for f in functions for line in f)))
     helpers = [inspect.getsource(f).rstrip() for f in HELPERS if f.__name__ in scope.used]
     body = ["\n".join(f) for f in functions]
-    return "\n\n\n".join([_header(scope, "\n".join([*helpers, *body])), *helpers, *body]) + "\n"
+    return "\n\n\n".join([_header(scope, "\n".join([*helpers, *body]), standalone), *helpers, *body]) + "\n"
 
 
-def _header(scope: Scope, body: str) -> str:
+def _header(scope: Scope, body: str, standalone: bool) -> str:
     graph, program = scope.graph, scope.program
     file = graph.source.name.rsplit("/", 1)[-1]
     out = [
@@ -50,6 +53,7 @@ def _header(scope: Scope, body: str) -> str:
     legend += [f"{p.name} [{', '.join(p.axes)}]" for p in graph.params]
     out += ["#", *(f"#   {line}" for line in _filled(legend))]
     out += [f"#   -> {o.name} [{', '.join(('batch', 'time', *o.axes))}]" for o in graph.outputs]
+    out += ["#", *(f"#   {line}" for line in usage(scope))] if standalone else []
     out += ["", "from __future__ import annotations", ""]
     used = names_in(body)
     if "math" in used:
@@ -213,5 +217,5 @@ HELPERS = (
     support._precision, support._shift, support._solve, support._lag, support._tail, support._frames,
     support._logsumexp, support._logaddexp, support._phi, support._matrix_phi, support._split, support._join,
     support._prefix, support._powers, support._geometric, support._moment, support._fft_conv,
-    support._recomputed,
+    support._recomputed, support._measured, support._common, support._flat,
 )  # fmt: skip

@@ -214,3 +214,31 @@ def _recomputed(chunk: Callable[..., Any], *args: Any) -> Any:
     if not torch.is_grad_enabled() or not hooks:
         return chunk(*args)
     return checkpoint(chunk, *args, use_reentrant=False, preserve_rng_state=False, determinism_check="none")
+
+
+def _measured(tensors: dict[str, tuple[Tensor, str]]) -> dict[str, int]:
+    """The sizes of axes, read off the last dimensions of tensors; ValueError where two of them differ."""
+    sizes: dict[str, int] = {}
+    for name, (x, axes) in tensors.items():
+        own = axes.split()
+        if x.dim() < len(own):
+            raise ValueError(f"`{name}` is {tuple(x.shape)}; its last dimensions are {axes}")
+        for axis, size in zip(own, x.shape[x.dim() - len(own) :], strict=True):
+            if sizes.setdefault(axis, size) != size:
+                raise ValueError(f"`{name}` is {tuple(x.shape)}, with {axis} = {size} where {sizes[axis]} was found")
+    return sizes
+
+
+def _common(inputs: dict[str, tuple[Tensor, int]]) -> tuple[tuple[int, ...], int]:
+    """The batch dimensions that the inputs broadcast to, and their length; each with the number of its own axes."""
+    lengths = {name: x.shape[x.dim() - own - 1] for name, (x, own) in inputs.items() if x.dim() > own}
+    if len(lengths) < len(inputs) or len(set(lengths.values())) != 1:
+        raise ValueError(f"inputs are (batch…, time, axes…) with one length; found {lengths}")
+    leads = [x.shape[: x.dim() - own - 1] for x, own in inputs.values()]
+    return tuple(torch.broadcast_shapes(*leads)), next(iter(lengths.values()))
+
+
+def _flat(x: Tensor, own: int, lead: tuple[int, ...]) -> Tensor:
+    """An input with one batch dimension."""
+    kept = x.shape[x.dim() - own - 1 :]
+    return x.expand(*lead, *kept).reshape(math.prod(lead), *kept)

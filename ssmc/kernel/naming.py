@@ -22,7 +22,7 @@ from ssmc.kernel.words import describe, telling
 # Words of Python, and those that generated code has for itself.
 _OWN = """annotations torch math F Tensor Any Callable Sequence checkpoint ARGUMENTS initial_state sequence step apply
     sizes batch length state new_state return_state lead like real cplx device t t0 i start steps earlier later combine
-    prefix"""
+    prefix outputs shaped result name entry"""
 _TAKEN = {
     *keyword.kwlist,
     *dir(builtins),
