@@ -71,6 +71,10 @@ def backward(f: Any, given: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: x.grad for name, x in leaves.items() if x.grad is not None}
 
 
+DIRECTIONS = {"forward": forward, "backward": backward}
+TITLES = {"forward": "forward", "backward": "forward + backward"}
+
+
 # -- before the clock starts ---------------------------------------------------------------------------------------
 
 
@@ -116,17 +120,14 @@ def _near(what: str, a: Tensor, b: Tensor, tolerance: float) -> None:
 def memory(spec: str, side: str, direction: str) -> dict[str, int]:
     """Peak bytes of one run beyond the arguments; for a backward also what the forward keeps for it."""
     f = operator(spec, side)
-    run = forward if direction == "forward" else backward
+    run = DIRECTIONS[direction]
     run(f, arguments(spec, 130))  # code is loaded, threads are started
     given = arguments(spec)
     kept: dict[int, int] = {}
-    largest = 0
 
     def pack(x: Tensor) -> Tensor:
-        nonlocal largest
         storage = x.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
-        largest = max(largest, storage.nbytes())
         return x
 
     own = {x.untyped_storage().data_ptr() for x in given.values()}
@@ -143,47 +144,64 @@ def memory(spec: str, side: str, direction: str) -> dict[str, int]:
 # -- all of it -----------------------------------------------------------------------------------------------------
 
 
-def measure(spec: str, rounds: int) -> dict[str, Any]:
+def timings(spec: str, rounds: int) -> dict[str, Any]:
+    check(spec)
     given = arguments(spec)
     sides = [(side, operator(spec, side)) for side in SIDES]
     record: dict[str, Any] = {}
-    for direction, run in (("forward", forward), ("backward", backward)):
-        timings = harness.interleaved([(side, lambda f=f, run=run: run(f, given)) for side, f in sides], rounds=rounds)
-        record[direction] = harness.record_of(timings) | {
-            "ratio": harness.faster(timings, "ssmc", "loop"),
-            "ratio of rounds": harness.paired(timings, "ssmc", "loop"),
-            "memory": {
-                side: harness.in_fresh_process("benchmarks.mamba", "--memory", spec, side, direction) for side in SIDES
-            },
+    for direction, run in DIRECTIONS.items():
+        measured = harness.interleaved([(side, lambda f=f, run=run: run(f, given)) for side, f in sides], rounds=rounds)
+        record[direction] = harness.record_of(measured) | {
+            "ratio": harness.faster(measured, "ssmc", "loop"),
+            "ratio of rounds": harness.paired(measured, "ssmc", "loop"),
         }
     return record
+
+
+def memories(spec: str) -> dict[str, Any]:
+    return {
+        direction: {
+            side: harness.in_fresh_process("benchmarks.mamba", "--memory", spec, side, direction) for side in SIDES
+        }
+        for direction in DIRECTIONS
+    }
 
 
 def main() -> None:
     options = harness.parser("Mamba through the public call, beside a torch loop.", rounds=7)
     options.add_argument("--threads", type=int, default=2, help="of torch (2)")
+    options.add_argument("--spec", choices=SPECS, action="append", help="one of them (both)")
+    options.add_argument("--only", choices=("time", "memory"), help="measure one of the two")
     options.add_argument("--memory", nargs=3, metavar=("SPEC", "SIDE", "DIRECTION"), help="print one case's memory")
     given = options.parse_args()
     torch.set_num_threads(given.threads)
     if given.memory:
         print(json.dumps(memory(*given.memory)))
         return
-    record: dict[str, Any] = {"sizes": {"B": 1, "D": D, "N": N, "L": LENGTH, "R": RANK}}
-    rows = []
-    for spec in SPECS:
-        check(spec)
-        record[spec] = measure(spec, given.rounds)
-        for direction, title in (("forward", "forward"), ("backward", "forward + backward")):
-            r = record[spec][direction]
-            for side in SIDES:
-                t, m = r[side], r["memory"][side]
-                kept = [harness.megabytes(m["kept"]), harness.megabytes(m["largest"])] if m["kept"] else ["", ""]
-                ratio = f"{r['ratio']:.2f} x" if side == "ssmc" else ""
-                rows.append([f"{spec} {title}, {side}", harness.milliseconds(t["median"]), f"{t['spread']:.0%}",
-                             harness.milliseconds(t["best"]), ratio, harness.megabytes(m["peak"]), *kept])  # fmt: skip
-    record["machine"] = harness.machine()
-    print(harness.table(["case", "median ms", "spread", "best ms", "faster", "peak MB", "kept MB", "largest"], rows))
-    print(f"\na tensor of L x D x N is {harness.megabytes(4 * LENGTH * D * N)} MB; {record['machine']}")
+    record: dict[str, Any] = {"sizes": {"B": 1, "D": D, "N": N, "L": LENGTH, "R": RANK}, "machine": harness.machine()}
+    print(f"{record['sizes']}, float32; a tensor of L x D x N is {harness.megabytes(4 * LENGTH * D * N)} MB")
+    print(record["machine"])
+    for spec in given.spec or SPECS:
+        record[spec] = {}
+        if given.only != "memory":
+            record[spec]["time"] = timings(spec, given.rounds)
+            rows = [
+                [f"{spec}: {TITLES[d]}, {side}", harness.milliseconds(r[side]["median"]), f"{r[side]['spread']:.0%}",
+                 harness.milliseconds(r[side]["best"]),
+                 *([f"{r['ratio']:.2f} x", f"{r['ratio of rounds']:.2f} x"] if side == "ssmc" else ["", ""])]
+                for d, r in record[spec]["time"].items() for side in SIDES
+            ]  # fmt: skip
+            print(
+                "\n" + harness.table(["time", "median ms", "spread", "best ms", "faster", "by rounds"], rows),
+                flush=True,
+            )
+        if given.only != "time":
+            record[spec]["memory"] = memories(spec)
+            rows = [
+                [f"{spec}: {TITLES[d]}, {side}", *(harness.megabytes(r[side][x]) for x in ("peak", "kept", "largest"))]
+                for d, r in record[spec]["memory"].items() for side in SIDES
+            ]  # fmt: skip
+            print("\n" + harness.table(["memory", "peak MB", "kept MB", "largest kept"], rows), flush=True)
     harness.write(record, given.json)
 
 

@@ -49,7 +49,7 @@ PAIR_FLOPS, PAIR_WORDS = 32, 64
 # and, an operation that is recorded and replayed costing far more to start, so many times the forward's starts.
 BACKWARD_WORK, BACKWARD_STARTS = 3, 10
 # Most that the tiles of a chunk hold, in caches. A recurrent chunk reads its tile of states back, and should find it in
-# the cache; each chunk that a backward records and runs again costs a start of its own, so there twice as much is best.
+# the cache; shorter chunks than that start more operations, which several threads must each time meet for.
 TILE_LIMIT: dict[FormName, float] = {"recurrent": 1, "scan": 4, "chunked": 4, "conv": 4}
 KERNEL_BLOCK = 4096  # steps of the kernel generated at a time
 
@@ -122,7 +122,7 @@ def _recurrent(s: Subject, q: Quantities, chunk: Any) -> Estimate:
         # one more a step: the new state goes into the list that the readout takes
         launches=q.length * (max(core.ops, 1) + 1) + q.ceil_div(q.length, chunk) * batched.ops,
         step_tile=3 * state,
-        chunk_tile=2 * chunk * state,
+        chunk_tile=chunk * state,
     )
 
 
@@ -203,7 +203,7 @@ def _conv(s: Subject, q: Quantities, chunk: Any) -> Estimate:
 
 
 def _transforms(s: Subject, q: Quantities) -> tuple[Any, Any]:
-    """What a convolution transforms for each sequence: channels, and products of a readout for each step beside them."""
+    """What a convolution transforms for each sequence: channels; and a readout's products at each step beside them."""
     graph = s.analysis.graph
     taps = invariant_readings(s.analysis, s.component)
     assert isinstance(taps, tuple)
@@ -242,9 +242,8 @@ def cheapest(
     """
     if chunk is not None:
         return chunk, estimate(form, subject, q, chunk)
-    limit = TILE_LIMIT[form] * m.cache * (2 if gradients and form == "recurrent" else 1)
     found = [(c, estimate(form, subject, q, c)) for c in CHUNKS[form]]
-    small = [(c, at) for c, at in found if c == found[0][0] or at.chunk_tile <= limit]
+    small = [(c, at) for c, at in found if c == found[0][0] or at.chunk_tile <= TILE_LIMIT[form] * m.cache]
     return small[-1] if form == "recurrent" else min(small, key=lambda pair: pair[1].seconds(m, gradients))
 
 
