@@ -11,6 +11,8 @@ import ast
 import math
 from collections.abc import Mapping
 
+from ssmc.backends.torch.numbers import folded, plain
+
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Node
@@ -177,9 +179,7 @@ class Expressions:
     def _map(self, node: n.Map) -> tuple[str, int]:
         op, args = node.op, node.args
         if all(is_number(a) for a in args) and not node.axes:
-            number = self._number_map(op, args)
-            if number is not None:
-                return number
+            return self._number_map(node)
         match op:
             case "neg":
                 return f"-{self._operand(args[0], node, UNARY)}", UNARY
@@ -223,7 +223,12 @@ class Expressions:
             return f"{_FUNCTION[op]}({', '.join(codes)})", ATOM
         raise CompilerBug(f"the operator {op} has no PyTorch code")
 
-    def _number_map(self, op: str, args: tuple[Node, ...]) -> tuple[str, int] | None:
+    def _number_map(self, node: n.Map) -> tuple[str, int]:
+        """A value made of constants and sizes, as a Python number."""
+        op, args = node.op, node.args
+        if not plain(node):
+            value = folded(node)
+            return _number(value) if value is not None else self._number_of_sizes(node)
         codes = [self._print(a) for a in args]
         if op in ("neg", "not"):
             return f"{'-' if op == 'neg' else 'not '}{self._wrap(codes[0], UNARY)}", UNARY if op == "neg" else LOWEST
@@ -232,17 +237,40 @@ class Expressions:
         if op in _INFIX:
             symbol, level = _INFIX[op]
             return f"{self._wrap(codes[0], level + 1)} {symbol} {self._wrap(codes[1], level + 1)}", level
-        if op in ("min", "max"):
-            return f"{op}({codes[0][0]}, {codes[1][0]})", ATOM
-        if op == "mod":
-            return f"{self._wrap(codes[0], POSTFIX)} % {self._wrap(codes[1], POSTFIX)}", PRODUCT
-        if op == "where":
-            return f"({codes[1][0]} if {codes[0][0]} else {codes[2][0]})", ATOM
-        if op.startswith("cast_"):
-            return f"{ {'cast_real': 'float', 'cast_complex': 'complex', 'cast_int': 'int'}[op] }({codes[0][0]})", ATOM
-        if op in _NUMBER and args[0].kind != "complex":
-            return f"{_NUMBER[op]}({codes[0][0]})", ATOM
-        return None
+        if op in ("real", "imag", "conj"):
+            return self._part(op, args[0])
+        match op:
+            case "min" | "max":
+                return f"{op}({codes[0][0]}, {codes[1][0]})", ATOM
+            case "mod":
+                return f"{self._wrap(codes[0], POSTFIX)} % {self._wrap(codes[1], POSTFIX)}", PRODUCT
+            case "where":
+                return f"({codes[1][0]} if {codes[0][0]} else {codes[2][0]})", ATOM
+            case "rsqrt":
+                return f"1 / math.sqrt({codes[0][0]})", PRODUCT
+            case _ if op.startswith("cast_"):
+                to = {"cast_real": "float", "cast_complex": "complex", "cast_int": "int"}[op]
+                return f"{to}({codes[0][0]})", ATOM
+            case _:
+                return f"{_NUMBER[op]}({codes[0][0]})", ATOM
+
+    def _part(self, op: str, arg: Node) -> tuple[str, int]:
+        """The real part, imaginary part or conjugate of a number."""
+        if arg.kind != "complex":
+            return ("0.0", ATOM) if op == "imag" else self._print(arg)
+        code = self._wrap(self._print(arg), POSTFIX)
+        return (f"{code}.conjugate()" if op == "conj" else f"{code}.{op}"), POSTFIX
+
+    def _number_of_sizes(self, node: n.Map) -> tuple[str, int]:
+        """A function of sizes that Python has not, or that it raises for."""
+        names = {"div": "torch.div", "pow": "torch.pow", "softplus": "F.softplus"} | _FUNCTION
+        if node.op == "phi":
+            self.used.add("_phi")
+            return self._helper("_number", f"lambda x: _phi(x, {self.code(node.args[1])})", self.code(node.args[0]))
+        function = names[node.op]
+        if not function.startswith(("torch", "F.")):
+            self.used.add(function)
+        return self._helper("_number", function, *(self.code(a) for a in node.args))
 
     def _where(self, node: n.Map) -> tuple[str, int]:
         c, x, y = node.args

@@ -215,7 +215,7 @@ def _returned(scope: Scope, codes: Mapping[str, str]) -> str:
 
 HELPERS = (
     support._precision, support._shift, support._solve, support._lag, support._tail, support._frames,
-    support._logsumexp, support._logaddexp, support._phi, support._matrix_phi, support._split, support._join,
-    support._prefix, support._powers, support._geometric, support._moment, support._fft_conv,
-    support._recomputed, support._measured, support._common, support._flat,
+    support._logsumexp, support._logaddexp, support._number, support._phi, support._matrix_phi,
+    support._split, support._join, support._prefix, support._powers, support._geometric, support._moment,
+    support._fft_conv, support._recomputed, support._measured, support._common, support._flat,
 )  # fmt: skip

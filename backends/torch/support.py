@@ -86,6 +86,12 @@ def _logaddexp(x: Tensor, y: Tensor) -> Tensor:
     return torch.where(infinite, larger, inner)
 
 
+def _number(function: Callable[..., Any], *args: complex) -> Any:
+    """A function of numbers, as tensors have it: infinities and no exceptions."""
+    kinds = (torch.complex128 if isinstance(a, complex) else torch.float64 for a in args)
+    return function(*(torch.tensor(a, dtype=k) for a, k in zip(args, kinds, strict=True))).item()
+
+
 def _phi(x: Tensor, k: int) -> Tensor:
     """phi_k(x) = sum over j of x^j / (j + k)!: phi_1(x) = (e^x - 1) / x, and 1 at 0."""
     factorial = 1.0
@@ -230,7 +236,7 @@ def _measured(tensors: dict[str, tuple[Tensor, str]]) -> dict[str, int]:
 
 
 def _common(inputs: dict[str, tuple[Tensor, int]]) -> tuple[tuple[int, ...], int]:
-    """The batch dimensions that the inputs broadcast to, and their length; each with the number of its own axes."""
+    """The batch dimensions that the inputs broadcast to, and their length; each with its number of axes."""
     lengths = {name: x.shape[x.dim() - own - 1] for name, (x, own) in inputs.items() if x.dim() > own}
     if len(lengths) < len(inputs) or len(set(lengths.values())) != 1:
         raise ValueError(f"inputs are (batch…, time, axes…) with one length; found {lengths}")

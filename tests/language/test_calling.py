@@ -297,6 +297,50 @@ def test_packed(lengths):
         assert state["h"].shape == (len(lengths), 2)
 
 
+SPECS = {
+    "scan": PACKED,
+    "matrix": """
+axis K, V
+input x[K], g[V]
+param w[K, V]
+state S[V, K] = 0.5
+o = x · S
+S = sigmoid(sum[K](x))*S + (x*w)*g
+output y = o + sum[K](S)
+""",
+    "past": """
+axis D, T, V
+input x[D], g[V]
+param w[D, V]
+output y = sum[T](softmax[T](x · past[T](2*x)) * past[T](g)) + (x · w) + transfer(w/9, w/9, sum[D](x))[D = 0]
+""",
+    "reverse": """
+axis D, V
+input x[D], g[V]
+param w[D, V]
+state h[D] = 1, b[D] = 2 reverse
+h = 0.9*h + x
+b = sigmoid(x)*b + h
+output y = (b · w)*g + sum[D](next(x) + prev(x, 2))
+""",
+}
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_gradients_of_packed(name):
+    """Packed sequences are as if each were run alone, forward and backward."""
+    f = compiled(SPECS[name])
+    rng = np.random.default_rng(0)
+    x, g, w = (torch.tensor(rng.normal(size=s), requires_grad=True) for s in ((1, 9, 2), (1, 9, 2), (2, 2)))
+    weight = torch.tensor(rng.normal(size=(9, 2)))
+    ends = [0, 2, 2, 9]
+    whole = f(x, g, w, cu_seqlens=ends)
+    alone = torch.cat([f(x[:, a:b], g[:, a:b], w) for a, b in pairwise(ends)], 1)
+    torch.testing.assert_close(whole, alone)
+    for y, z in zip(*(torch.autograd.grad((v[0] * weight).sum(), (x, g, w)) for v in (whole, alone)), strict=True):
+        torch.testing.assert_close(y, z)
+
+
 def test_padded():
     """`lengths`, one a row: what is past the end is not seen, and states are those after the last step."""
     f = compiled(PACKED)

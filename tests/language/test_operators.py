@@ -204,6 +204,46 @@ def test_agrees(case):
     agrees(case)
 
 
+NUMBERS = {
+    "exp(1) + sqrt(2) + log(3)": np.e + 2**0.5 + np.log(3),
+    "max(1, 2, 3) - min(1, -2.5)": 5.5,
+    "sigmoid(1) + softplus(1) + silu(1)": 2 * sigmoid(1) + softplus(1),
+    "gelu(1) + erf(1) + elu(-1) + relu(2)": special.ndtr(1) + special.erf(1) + np.exp(-1) + 1,
+    "logsigmoid(1) + logaddexp(0, 1)": np.log(sigmoid(1)) + np.logaddexp(0, 1),
+    "abs(3 + 4j) + angle(1j) + sign(-2)": 4 + np.pi / 2,
+    "real(.5j*1e1j) + imag(exp(1j)) + real(conj(2j)*1j)": -3 + np.sin(1),
+    "real(1/1j + (1 + 1j)**2) + real((1 + 1j)**-1)": 0.5,
+    "mod(-1, 3) + mod(7.5, -2) + mod(size[N], 3)": 2.5,
+    "rsqrt(size[N]) + 1/sqrt(size[N]) + size[N]**-2 + 2**size[N]": 17.0625,
+    "exp(-size[N]) + log(size[N]) + floor(size[N]/3)": np.exp(-4) + np.log(4) + 1,
+    "where(not true or false, 2, 3) + where(size[N] > 3, 1, 2)": 4,
+    "round(2.5) + round(-0.5) + floor(-0.5)": 1,
+    "log(0)": -np.inf,
+    "1/0": np.inf,
+    "exp(1000)": np.inf,
+    "exp(-inf) + 1/inf": 0,
+    "log(size[N] - 4)": -np.inf,
+    "1/(size[N] - 4)": np.inf,
+    "exp(250*size[N])": np.inf,
+    "sqrt(3 - size[N])": np.nan,
+    "silu(size[N]) + softplus(0*size[N])": silu(4) + np.log(2),
+}
+
+
+@pytest.mark.parametrize("text", NUMBERS)
+def test_numbers(text):
+    """Numbers and sizes alone are values like any other, infinite ones too, wherever they stand."""
+    for place in (
+        "output y = x + ({})",
+        "state h = {}\nh = x + prev(h)\noutput y = h",
+        "param p = {}\noutput y = x + p",
+    ):
+        f = compiled("axis N = 4\ninput x\n" + place.format(text))
+        np.testing.assert_allclose(f(torch.zeros(1, dtype=torch.float64)), [NUMBERS[text]], rtol=1e-12)
+        y, _ = f.step(None, torch.zeros((), dtype=torch.float64))
+        np.testing.assert_allclose(y, NUMBERS[text], rtol=1e-12)
+
+
 REFUSED = {
     "chained": ("input x\noutput y = where(0 < x < 1, 1, 0)", "<"),
     "chained_equality": ("input x\noutput y = where(0 < x == 1, 1, 0)", "=="),
