@@ -216,7 +216,9 @@ class Evaluator:
 
     def _prefix(self, node: n.Prefix, args: list[Named], sizes: Mapping[str, int]) -> Named:
         """A sequential fold, one step of the tile after the other."""
-        length = next((x.data.shape[x.axes.index(n.TIME)] for x in args if n.TIME in x.axes), 0)
+        timed = (x.data.shape[x.axes.index(n.TIME)] for x in args if n.TIME in x.axes)
+        length = next(timed, None)
+        length = size_of(n.TIME, sizes) if length is None else length  # the same element at every step
         if length == 0:
             return self.complete(args[node.slot], node, sizes)
         combine = Evaluator(node.combined, self.xp)
@@ -228,8 +230,8 @@ class Evaluator:
             given = dict(zip((*node.earlier, *node.later), (*total, *element), strict=bool(total)))
             total = combine(given.__getitem__, one_step) if total else element
             out.append(total[node.slot])
-        timed = [x if n.TIME in x.axes else self._single(x, n.TIME) for x in out]
-        return self.complete(self._chained(timed, n.TIME, node, sizes), node, sizes)
+        steps = [x if n.TIME in x.axes else self._single(x, n.TIME) for x in out]
+        return self.complete(self._chained(steps, n.TIME, node, sizes), node, sizes)
 
     def _with_halo(self, node: Node, arg: Named, halo: Named, sizes: Mapping[str, int]) -> tuple[Named, int]:
         """The halo and the tile as one stretch of `time`, and the number of steps in the halo (without `lag`: one)."""

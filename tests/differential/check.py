@@ -15,9 +15,12 @@ import torch
 
 import ssmc
 from ssmc.expr.arrays import TorchArrays
+from ssmc.kernel import interp as kernel
+from ssmc.kernel.lower import lower
 from ssmc.step.interp import run
 from ssmc.step.printer import print_graph
 from ssmc.step.reader import read_graph, same_graph
+from ssmc.step.sizes import solve_sizes
 from ssmc.step.verify import verify
 from tests.differential.generate import Generated, sample
 
@@ -63,6 +66,7 @@ def _check_spec(spec: Generated, seed: int) -> None:
         checked.backward(length, planned)
     checked.forward(3, planned, batch=0)
     checked.single(7, planned)
+    checked.interpreted(CHUNK + 1, cut)
     if not spec.anticausal:
         checked.in_pieces(13, 5, forms)
         checked.stepwise(6)
@@ -153,6 +157,20 @@ class Check:
             got, _ = self.call(rounded, length, form=form)
             assert all(x.dtype not in (torch.float64, torch.complex128) for x in got.values()), "double precision"
             same_values(got, wanted, f"outputs in single precision, form {form}, length {length}", SINGLE)
+
+    def interpreted(self, length: int, forms: Iterable[str]) -> None:
+        """What the kernel programs mean, whatever a backend makes of them; from the middle of a sequence."""
+        values = self.sample(length)
+        inputs, params = self.split(values)
+        _, before = self.oracle(self.sample(3, salt=1), 3)
+        wanted, wanted_state = self.oracle(values, length, before)
+        batch = BATCH if self.inputs else 1
+        for form in forms:
+            program = lower(self.f.plan(self.spec.sizes, BATCH, LONG, form=form))
+            sizes = solve_sizes(program.graph, {}, self.spec.sizes)
+            got, state = kernel.sequence(program, inputs, params, before, sizes, batch, length)
+            same_values(got, wanted, f"outputs of the kernel program, form {form}", FORWARD)
+            same_values(state, wanted_state, f"state of the kernel program, form {form}", FORWARD)
 
     def backward(self, length: int, forms: Iterable[str]) -> None:
         """Gradients for inputs, params and the given state, through outputs and the new state."""

@@ -90,6 +90,19 @@ def test_the_generator_makes_what_it_says() -> None:
     assert {len(s.sizes) for s in specs} >= {0, 1, 2, 3}
 
 
+def test_every_form_and_algebra_turns_up() -> None:
+    """What `python -m tests.differential.coverage` counts, in the seeds that a quick run has."""
+    from tests.differential.coverage import table
+
+    found = table(range(80))
+    assert {"recurrent", "scan", "chunked", "conv"} <= set(found["legal form"])
+    algebras = {"affine", "maxplus", "logsumexp", "boolean", "clamp", "moebius", "stabilised", "nonlinear"}
+    assert algebras <= {word for name in found["algebra"] for word in name.split()}
+    assert {"past", "prev", "conv", "next"} <= set(found["delay line of"])
+    assert {"0", "1", "2", "3"} <= set(found["rank of a state"])
+    assert {"data", "invariant", "index"} <= set(found["coefficients"])
+
+
 def test_shrinking_finds_a_small_spec() -> None:
     spec = next(s for s in map(generate, range(1000)) if "tanh" in s.text and len(s.choices) > 60)
 
