@@ -131,5 +131,6 @@ class Report:
 
 def did_you_mean(name: str, known: Iterable[str]) -> tuple[str, ...]:
     """A remedy line naming the nearest known word, or nothing."""
-    near = difflib.get_close_matches(name, sorted(set(known)), n=1, cutoff=0.6)
+    words = sorted(set(known))
+    near = [w for w in words if w.casefold() == name.casefold()] or difflib.get_close_matches(name, words, 1, 0.6)
     return (f"did you mean `{near[0]}`?",) if near else ()

@@ -21,7 +21,7 @@ def axis_function(el: Elaborator, e: syn.AxisQuery, scope: Scope | None) -> Resu
     """`size[N]` and `index[N]`."""
     if e.function.text not in ("size", "index"):
         is_function = e.function.text in BRACKETED or e.function.text in el.d.macros
-        el.error(errors_names.NotAQuery(e.function.span, e.function.text, is_function))
+        el.error(errors_names.NotAQuery(e.function.span, e.function.text, is_function, e.function.text in el.d.first))
         return None
     found = el.axis(e.axis, scope)
     if found is None:

@@ -28,6 +28,8 @@ class UndefinedName(Problem):
     def extra_helps(self) -> tuple[str, ...]:
         if self.is_also:
             return ()
+        if self.name.casefold() in ("infinity", "infty"):
+            return ("did you mean `inf`?",)
         return did_you_mean(self.name, self.known) or (f"declare it (`input {self.name}`) or assign it above",)
 
 
@@ -52,11 +54,14 @@ class NotAQuery(Problem):
 
     name: str
     is_function: bool
+    is_value: bool
     code = "E229"
     title = "`{name}` is not asked of an axis alone"
     helps = ("`size[N]` is the length of an axis, `index[N]` counts along it",)
 
     def extra_helps(self) -> tuple[str, ...]:
+        if self.is_value:
+            return (f"a value stands without axes and without `[t]`: `{self.name}` is the whole of it at this step",)
         if self.is_function:
             return (f"give `{self.name}` what it works on: `{self.name}[N](e)`",)
         return did_you_mean(self.name, ("size", "index"))
@@ -290,6 +295,8 @@ class UnknownTable(Problem):
     title = "no initialiser is called `{name}`"
 
     def extra_helps(self) -> tuple[str, ...]:
+        if self.name.endswith((".T", ".mT", ".t")):
+            return (f"the transpose is written `transpose({self.name.rpartition('.')[0]})`",)
         return did_you_mean(self.name, self.known) or ("there are " + ", ".join(f"`{k}`" for k in self.known),)
 
 

@@ -78,6 +78,8 @@ TABLES: dict[str, tuple[int, str]] = {
 
 
 def usage(name: str, bracketed: bool = False) -> str:
+    if bracketed and name in FOLDED and name in BRACKETED:
+        return f"{name}(a, b)` of two values, over an axis `{name}[N](e)"
     if bracketed and name in BRACKETED:
         return USAGE["shift"] if name == "shift" else f"{name}[N](e)"
     return USAGE.get(name, f"{name}(x)")

@@ -209,7 +209,9 @@ class Builder:
     def _wrong_left(self, left: Any) -> Problem:
         match left:
             case nodes.AxisQuery(function) | AxisList(function):
-                remedy = f"write `{function.text} = …`; its axes follow from the value, or from a declaration"
+                remedy = (
+                    f"write `{function.text} = …`: a step has no `[t]`, and axes follow from the value or a declaration"
+                )
                 return errors.LeftSide(left.span, "a name with axes", remedy)
             case nodes.Pick() | nodes.Renamed():
                 return errors.LeftSide(left.span, "a part of a value", "assign the whole value at once")
@@ -272,7 +274,7 @@ class Builder:
                 return nodes.Call(function, (axis,), tuple(args), span)
             case AxisList(function, axes):
                 return nodes.Call(function, axes, tuple(args), span)
-        raise NotLegal(errors.NotAFunction(left.span))
+        raise NotLegal(errors.NotAFunction(left.span, left.text if isinstance(left, nodes.Name) else ""))
 
     # -- brackets
 

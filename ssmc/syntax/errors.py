@@ -266,10 +266,16 @@ class LeftSide(Problem):
 
 @dataclass(frozen=True)
 class NotAFunction(Problem):
+    dotted: str = ""  # `torch.sigmoid`, `x.mean`
     code = "E034"
     title = "only a function's name can be called"
     label = "this is an expression"
-    helps = ("write `*` to multiply",)
+
+    def extra_helps(self) -> tuple[str, ...]:
+        if self.dotted:
+            function = self.dotted.rpartition(".")[2]
+            return (f"functions are written by name: `{function}(x)`; there are no modules and no methods",)
+        return ("write `*` to multiply",)
 
 
 @dataclass(frozen=True)

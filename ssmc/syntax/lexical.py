@@ -7,7 +7,7 @@ import unicodedata
 from ssmc.diagnostics import Problem, Report
 from ssmc.syntax import errors
 from ssmc.syntax.characters import LOOK_ALIKE, name_of
-from ssmc.syntax.layout import Token
+from ssmc.syntax.layout import STATEMENT_WORDS, Token
 
 _FOREIGN = {
     "^": "a power is written `**`",
@@ -25,14 +25,14 @@ _FOREIGN = {
     "=>": "write `>=` to compare; `->` renames an axis",
     "=<": "write `<=`",
     "<>": "write `!=`",
-    ":": "a choice is written `where(c, a, b)`, an element `x[J = 0]`",
+    ":": "a choice is written `where(c, a, b)`",
     "?": "a choice is written `where(c, a, b)`",
     "{": "the language has no braces: brackets are `( )` and `[ ]`",
     "}": "the language has no braces: brackets are `( )` and `[ ]`",
     "\\": "a line goes on after an operator, `=` or `,`, and inside brackets",
     "$": "names are letters, digits and `_`",
     "`": "a derivative is written `h'`",
-    ".": "a dot stands in numbers (`0.5`) and in tables (`hippo.legs`)",
+    ".": "a sum over a shared axis is `a · b` or `dot(a, b)`; a dot stands in numbers and in tables (`hippo.legs`)",
 }
 
 
@@ -46,7 +46,7 @@ def report_lexemes(tokens: tuple[Token, ...], report: Report) -> bool:
         if token.type in ("STRING", "FOREIGN", "OTHER"):
             # A run of the same wrong character, such as a line of dashes, is one mistake.
             if left is None or left.text[-1:] != token.text[:1]:
-                report.add(_problem(token))
+                report.add(_problem(token, tokens))
             damaged = token
         elif left is not None and _makes_bad_number(left, token):
             if left is not damaged:
@@ -79,11 +79,28 @@ def _number_remedy(left: str, right: str) -> str:
     return f"write `{left}*{right}` for a product; a name begins with a letter"
 
 
-def _problem(token: Token) -> Problem:
+def _colon(tokens: tuple[Token, ...], token: Token) -> str | None:
+    """What stands for a colon at this place of a statement, where that says more than the colon itself."""
+    place = next(i for i, t in enumerate(tokens) if t is token)
+    depth = sum((t.type == "LSQB") - (t.type == "RSQB") for t in tokens[:place])
+    if depth > 0:
+        return "there are no slices: `x[J = 0]` is one element, `shift[J](x)` moves all"
+    if tokens[0].type == "SSM":
+        return "leave it out: the spec goes on to the next line `ssm NAME`"
+    if tokens[0].type in STATEMENT_WORDS:
+        return "axes and kind follow the name: `x[N] bool`"
+    return None
+
+
+def _problem(token: Token, tokens: tuple[Token, ...]) -> Problem:
     text = token.text
     if token.type == "STRING":
         return errors.StringInSpec(token.span)
     character = text[0]
+    if text == ":" and (instead := _colon(tokens, token)) is not None:
+        return errors.ForeignOperator(token.span, text, instead)
+    if text == "\\" and any(t.type == "NAME" and t.span.start == token.span.end for t in tokens):
+        return errors.ForeignOperator(token.span, text, "Greek letters are written as letters: `α`, or `alpha`")
     if text in _FOREIGN:
         return errors.ForeignOperator(token.span, text, _FOREIGN[text])
     if token.type == "FOREIGN":

@@ -21,12 +21,16 @@ _CONTROL = {
     "lambda": "a macro is written `f(x, y) = …`",
     "let": "write `name = …`",
     "var": "write `name = …`",
+    "const": "write `name = …`",
     "import": "a file holds whole specs; there is nothing to import",
     "from": "a file holds whole specs; there is nothing to import",
     "end": "a spec ends where the next begins",
 }
 _OPERANDS = {"NAME", "NUMBER", "DOTTED"}
 _AFTER_A_NAME = {"EQUAL", "PRIME", "LSQB", "LPAR"}
+_PORTS = {"INPUT", "PARAM", "STATE", "OUTPUT"}
+_OPTIONS_OF_SUMS = {"axis", "axes", "dim", "dims", "keepdim", "keepdims"}
+_OTHER_TIMES = "time has no bracket: a state above its assignment is the step before's, `prev(x, k)` is x, k steps ago"
 
 
 def explain_control_flow(line: Line) -> Problem | None:
@@ -54,11 +58,34 @@ def explain_unexpected(line: Line, token: Token, accepted: frozenset[str]) -> Pr
 def _hints(done: tuple[Token, ...], token: Token, accepted: frozenset[str]) -> Iterator[str]:
     """What the user may have meant, after the tokens that were understood."""
     before = done[-1] if done else None
+    bracketed = before is not None and before.type == "LSQB"
+    timed = len(done) > 2 and done[-2].type == "LSQB" and before is not None and before.type == "NAME"
     in_options = any(t.type == "USING" for t in done) and any(t.type == "LPAR" for t in done)
     if token.text in STATEMENTS and token.type != "NAME" and before is not None:
         yield f"`{token.text}` begins a statement: put it on a line of its own, or `;` before it"
+    elif token.type in ("PLUS", "MINUS") and (bracketed or timed) and "RSQB" in accepted:
+        yield _OTHER_TIMES
+        if bracketed:
+            yield "an element is picked by the axis's name: `x[J = -1]`"
+    elif token.type == "LSQB" and _is_operand(accepted):
+        yield "there are no lists: what has several elements is an input or a param"
+    elif token.type == "LPAR" and done and done[0].type in _PORTS and before is not None and before.type == "NAME":
+        yield "an output has a name: `output y = …`" if done[0].type == "OUTPUT" else "axes stand in `[ ]`: `x[N]`"
+    elif (
+        token.type in (*BINARY, "NUMBER")
+        and done
+        and done[0].type == "OUTPUT"
+        and "EQUAL" not in {t.type for t in done}
+    ):
+        yield "an output has a name: `output y = …`"
+    elif token.type == "SLASH" and len(done) == 1 and before is not None and before.text.startswith("d"):
+        yield "a derivative is written `h' = … using zoh(step = dt)`"
+    elif token.type == "EQUAL" and before is not None and before.text in _OPTIONS_OF_SUMS:
+        yield "axes stand in brackets after the function: `sum[N](x)`"
     elif token.type == "PLUS" and _is_operand(accepted):
         yield "there is no sign `+`: leave it out"
+    elif bracketed and token.type == "NUMBER" and done[0].type in _PORTS and "EQUAL" not in {t.type for t in done}:
+        yield "axes have names: `axis N = 16`, and `[N]`"
     elif "LSQB" in {t.type for t in done} and not _is_operand(accepted) and token.type in ("NUMBER", "COMMA", "RSQB"):
         yield "an element is picked by the axis's name: `x[J = 0]`; an axis is renamed by `x[K -> J]`"
     elif in_options and "STAR" not in accepted and token.type in (*_OPERANDS, "RPAR"):
@@ -82,14 +109,22 @@ def _known_mistake(tokens: tuple[Token, ...], place: int, token: Token, before: 
     if place == 1 and first.type == "NAME" and word_follows:
         return errors.UnknownStatement(first.span, first.text, STATEMENTS)
     if token.type == "PRIME":
-        return errors.MisplacedPrime(token.span)
+        quoted = before is not None and before.type in ("LSQB", "COMMA", "LPAR", "EQUAL")
+        return errors.StringInSpec(token.span) if quoted else errors.MisplacedPrime(token.span)
     primed = any(t.type == "PRIME" for t in tokens[:place])
     if token.type == "USING" and not primed and len(tokens) > 1 and tokens[1].type == "EQUAL":
         return errors.MethodWithoutPrime(token.span, first.text)
     if token.type == "$END" and primed and before is not None and before.type not in BINARY | {"EQUAL", "USING"}:
         return errors.MissingMethod(token.span, first.text)
     seen = {t.type for t in tokens[:place]}
-    if token.type == "EQUAL" and "EQUAL" in seen and "USING" not in seen and first.text not in STATEMENTS:
+    option = before is not None and before.text in _OPTIONS_OF_SUMS
+    if (
+        token.type == "EQUAL"
+        and "EQUAL" in seen
+        and "USING" not in seen
+        and first.text not in STATEMENTS
+        and not option
+    ):
         return errors.EqualsInExpression(token.span)
     return None
 
