@@ -387,9 +387,10 @@ class Expressions:
         return method(code, f"to({dtype_of(to)})")
 
     def _operand(self, node: Node, result: Node, level: int) -> str:
-        """An elementwise operand, aligned; integers join floating point in the result's own precision."""
+        """An elementwise operand, aligned; integers join floating point in the result's own precision, bools count."""
         aligned = self._aligned(node, result.axes)
-        if result.kind in ("real", "complex") and node.kind in ("int", "bool") and not is_number(node):
+        narrower = {"int": ("bool",), "real": ("int", "bool"), "complex": ("int", "bool")}.get(result.kind, ())
+        if node.kind in narrower and not is_number(node):
             return f"{self._wrap(aligned, POSTFIX)}.to({dtype_of(result)})"
         return self._wrap(aligned, level)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import special
 
-from tests.language.support import Case, agrees, cases, compiled, refused, sigmoid, silu, softplus
+from tests.language.support import Case, Given, agrees, cases, compiled, refused, sigmoid, silu, softmax, softplus
 
 X = {"x": ()}
 XU = {"x": (), "u": ()}
@@ -153,6 +153,58 @@ def test_integers(text):
     of = INTEGERS[text]
     spec = f"input i int, k int\noutput y int = {text}"
     agrees(Case("", spec, lambda a: of(a.i, a.k), {"i": (), "k": ()}))
+
+
+BOOLS = {
+    "m + k": lambda m, k: m + k,
+    "m - k": lambda m, k: m - k,
+    "-m": lambda m, k: -m,
+    "m*k + m": lambda m, k: m * k + m,
+    "m/2 + 2*k": lambda m, k: m / 2 + 2 * k,
+    "max(m, 3*k) + min(m, k)": lambda m, k: np.maximum(m, 3 * k) + np.minimum(m, k),
+    "m**2 + abs(m) + sign(k) + mod(m, 2) + relu(k)": lambda m, k: 3 * m + 2 * k,
+    "sqrt(m) + exp(k)": lambda m, k: np.sqrt(m) + np.exp(k),
+    "where(m == k, m, k)": lambda m, k: np.where(m == k, m, k),
+    "where(m < k, 1, 0)": lambda m, k: np.where(m < k, 1, 0),
+}
+
+
+@pytest.mark.parametrize("text", BOOLS)
+def test_bools(text):
+    """A bool among numbers is 0 or 1."""
+    of = BOOLS[text]
+    spec = f"input m bool, k bool\noutput y = 1.0*({text})"
+    loop = lambda a: of(a.m.astype(float), a.k.astype(float))  # noqa: E731
+    agrees(Case("", spec, loop, {"m": (), "k": ()}, tolerance=1e-6))
+
+
+MIXED = {
+    "x*(index[N]/3) + t/3": lambda a: a.x * (np.arange(3) / 3) + a.t / 3,
+    "x*exp(index[N]) + t**0.5": lambda a: a.x * np.exp(np.arange(3)) + a.t**0.5,
+    "x*2**t + 0.9**t": lambda a: a.x * 2**a.t + 0.9**a.t,
+    "(i · x) + (m · i) + 0*x": lambda a: (a.i * a.x).sum(-1, keepdims=True) + (a.m * a.i).sum(-1, keepdims=True),
+    "W @ i + K @ x + K @ m": lambda a: a.i @ a.W.T + a.x @ a.K.T + a.m @ a.K.T,
+    "real((W @ z) + (z · i) + (K @ z))": lambda a: ((z := a.z) @ a.W.T + (z * a.i).sum(-1)[:, None] + z @ a.K.T).real,
+    "mean[N](i) + mean[N](m) + norm[N](i)": lambda a: a.i.mean(-1) + a.m.mean(-1) + np.sqrt((a.i**2).sum(-1)),
+    "softmax[N](i) + cumsum[N](m)/3": lambda a: softmax(1.0 * a.i, 1) + a.m.cumsum(-1) / 3,
+    "logsumexp[N](i)*clamp(x, i, 2)": lambda a: (
+        np.log(np.exp(a.i).sum(-1, keepdims=True)) * np.minimum(np.maximum(a.x, a.i), 2)
+    ),
+    "real(where(m, z, i)*m) + max(i, x)": lambda a: (np.where(a.m, a.z, a.i) * a.m).real + np.maximum(a.i, a.x),
+}
+
+
+@pytest.mark.parametrize("text", MIXED)
+def test_mixed_kinds(text):
+    """Real with complex gives complex; an int or bool joins either in the caller's precision."""
+    spec = f"axis N, M\ninput x[N], i[N] int, m[N] bool, z[N] complex\nparam W[M, N], K[M, N] int\noutput y = {text}"
+
+    def loop(a):
+        value = MIXED[text](Given(a | {"t": np.arange(1.0, len(a.x) + 1)[:, None]}))
+        return value + 0 * a.x if value.shape == (len(a.x), 1) else value
+
+    inputs = {"x": (3,), "i": (3,), "m": (3,), "z": (3,)}
+    agrees(Case("", spec, loop, inputs, {"W": (2, 3), "K": (2, 3)}, tolerance=1e-12))
 
 
 TABLE = {
