@@ -26,3 +26,4 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--mutants", type=int, default=500, help="mutants of the examples in the fuzz test (CI: 10000)")
     parser.addoption("--specs", type=int, default=40, help="generated specs in the differential test (full: 500)")
     parser.addoption("--update-errors", action="store_true", help="write the expected messages of tests/errors anew")
+    parser.addoption("--update-golden", action="store_true", help="write the generated modules of tests/golden anew")

@@ -12,7 +12,7 @@ from ssmc.backends.torch.expressions import DTYPES
 from ssmc.backends.torch.scope import INDENT, Names, Scope, assign, indented, tuple_of, values_of
 
 from ssmc.expr import nodes as n
-from ssmc.expr.nodes import Axes, Local
+from ssmc.expr.nodes import Axes, Local, Node
 from ssmc.kernel import nodes as k
 
 
@@ -140,6 +140,9 @@ class _Pass:
     # -- one step after the other --------------------------------------------------------------------------------
 
     def _steps(self, loop: k.For, names: Names, lets: dict[str, Axes]) -> list[str]:
+        affine = self._affine(loop, names, lets)
+        if affine is not None:
+            return affine
         scope, inner = self.scope, dict(names)
         scratch = [self.buffers[s.buffer] for s in loop.body if isinstance(s, k.Store)]
         sequences: dict[str, Axes] = {}
@@ -165,6 +168,42 @@ class _Pass:
         out += indented(self._step(loop, inner))
         out += [f"{b.name} = torch.stack({b.name}_steps, 1)" for b in scratch]
         return out
+
+    def _affine(self, loop: k.For, names: Names, lets: dict[str, Axes]) -> list[str] | None:
+        """The lines of a loop that only does  h = decay * h + drive  elementwise; None for any other."""
+        match loop.carries, loop.body:
+            case (
+                (k.Carry(target=h, init=init),),
+                (k.Let(target=new, value=value, span=span), k.Set(value=set_to), k.Store(buffer=scratch, value=stored)),
+            ) if set_to is new and stored is new:
+                pass
+            case (
+                (k.Carry(target=h, init=init),),
+                (k.Set(value=value), k.Store(buffer=scratch, value=stored, span=span)),
+            ) if stored is value:
+                pass
+            case _:
+                return None
+        found = _decay_and_drive(value, h)
+        b = self.buffers[scratch]
+        if found is None or b.axes != (n.BATCH, n.TIME, *h.axes[1:]) or h.axes[:1] != (n.BATCH,):
+            return None
+        scope, ex = self.scope, self.scope.expressions(names)
+        tiles = [scope.stored(ex, self._tile(x, lets), b.axes, b.kind) for x in found]
+        scope.used.update(("_AffineSteps", "_affine_steps"))
+        code = f"_affine_steps({', '.join([*tiles, ex.code(init)])})"
+        return [assign(scratch, code, span), f"{h.name} = {scratch}[:, -1]"]
+
+    def _tile(self, leaf: Node, lets: dict[str, Axes]) -> Node:
+        """What a name of the inner loop stands for outside of it."""
+        arena = self.scope.graph.arena
+        match leaf:
+            case n.Local(name=name) if name in lets:
+                return arena.local(name, lets[name], leaf.kind)
+            case n.Load(buffer=buffer):
+                return arena.load(buffer, self.buffers[buffer].axes, leaf.kind)
+            case _:
+                return leaf
 
     def _step(self, loop: k.For, names: Names) -> list[str]:
         scope, ex = self.scope, self.scope.expressions(names)
@@ -230,3 +269,16 @@ def _in_place(loop: k.For) -> dict[Local, Local]:
         if same and s.target not in later and s.value not in found:
             found[s.value] = s.target
     return found
+
+
+def _decay_and_drive(value: Node, h: Local) -> tuple[Node, Node] | None:
+    """The leaves a and b of  a * h + b; None where it is anything else."""
+    if not (isinstance(value, n.Map) and value.op == "add" and value.kind in ("real", "complex")):
+        return None
+    for product, drive in (value.args, value.args[::-1]):
+        if isinstance(product, n.Map) and product.op == "mul" and h in product.args:
+            decay = product.args[1 - product.args.index(h)]
+            leaves = (decay, drive)
+            if all(isinstance(x, n.Local | n.Load) and x is not h and x.kind == h.kind for x in leaves):
+                return leaves
+    return None

@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 
-from ssmc.backends.torch import support
+from ssmc.backends.torch import adjoint, support
 from ssmc.backends.torch.expressions import DTYPES, method
 from ssmc.backends.torch.passes import print_pass
 from ssmc.backends.torch.scope import INDENT, Scope, assign, indented, names_in, pruned
@@ -218,4 +218,5 @@ HELPERS = (
     support._logsumexp, support._logaddexp, support._number, support._phi, support._matrix_phi,
     support._split, support._join, support._prefix, support._powers, support._geometric, support._moment,
     support._fft_conv, support._recomputed, support._measured, support._common, support._flat,
+    adjoint._AffineSteps, adjoint._affine_steps,
 )  # fmt: skip

@@ -6,16 +6,12 @@ The runtime of ssmc settles batches, sizes and states itself, so the module it l
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable
 
 from ssmc.backends.torch.scope import INDENT, Scope, indented
 
 from ssmc.expr import nodes as n
-
-_HEAD = '''"""All steps, for inputs (batch…, time, axes…) whose batches broadcast; sizes are read off the tensors.
-
-{gives}; with `return_state` also the state, for the call that goes on from here.
-"""'''
 
 
 def usage(scope: Scope) -> list[str]:
@@ -41,12 +37,14 @@ def print_apply(scope: Scope, functions: str) -> list[str]:
     arguments += ["sizes: dict[str, int]"] if is_open else []
     arguments += ["state: dict[str, Any] | None = None", "return_state: bool = False"]
     names = ", ".join(b.name for b in outputs)
-    gives = (
-        f"Gives {names} (batch…, time, …)"
-        if len(outputs) == 1
-        else f"Gives the tuple ({names}), each (batch…, time, …)"
-    )
-    body = [*_HEAD.format(gives=gives).splitlines(), *lines]
+    gives = f"Gives {names}" if len(outputs) == 1 else f"Gives the tuple ({names})"
+    doc = [
+        '"""All steps, for inputs (batch…, time, axes…) whose batches broadcast; sizes are read off the tensors.',
+        "",
+        *textwrap.wrap(f"{gives}: (batch…, time, axes…). `return_state`: also the state, for a call that goes on.", 95),
+        '"""',
+    ]
+    body = [*doc, *lines]
     if inputs:
         own = ", ".join(f'"{b.name}": ({b.name}, {len(b.axes) - 2})' for b in inputs)
         body.append(f"lead, length = _common({{{own}}})")

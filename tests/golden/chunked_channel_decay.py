@@ -1,0 +1,264 @@
+# chunked_channel_decay, from <text> (sha256 4f4ce860c227), by ssmc. Edit the spec, not this file.
+#
+#   S: chunked. asked for
+#
+#   q [batch, time, K]   k [batch, time, K]   v [batch, time, V]   g [batch, time, K]
+#   -> o [batch, time, V]
+#
+#   o = apply(q=q, k=k, v=v, g=g)
+#   `sequence` and `step` are what it calls: one batch dimension, explicit sizes and state.
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+
+def _precision(like: Tensor) -> tuple[torch.dtype, torch.dtype, torch.device]:
+    """The real and the complex element type that go with a tensor, and its device."""
+    real = (
+        like.real.dtype
+        if like.is_complex()
+        else like.dtype if like.is_floating_point() else torch.get_default_dtype()
+    )
+    return real, (torch.complex128 if real == torch.float64 else torch.complex64), like.device
+
+
+def _shift(x: Tensor, dim: int, steps: int) -> Tensor:
+    """x moved by `steps` towards higher indices along `dim`, zero filled."""
+    size = x.shape[dim]
+    kept = max(size - abs(steps), 0)
+    zeros = x.new_zeros(*x.shape[:dim], size - kept, *x.shape[dim + 1 :])
+    if steps > 0:
+        return torch.cat([zeros, x.narrow(dim, 0, kept)], dim)
+    return torch.cat([x.narrow(dim, size - kept, kept), zeros], dim)
+
+
+def _split(x: Tensor, dim: int, size: int) -> Tensor:
+    """`dim` in pieces of `size`, zero filled: dimensions (piece, position) in its place."""
+    pieces = -(-x.shape[dim] // size)
+    missing = pieces * size - x.shape[dim]
+    if missing:
+        x = torch.cat([x, x.new_zeros(*x.shape[:dim], missing, *x.shape[dim + 1 :])], dim)
+    return x.reshape(*x.shape[:dim], pieces, size, *x.shape[dim + 1 :])
+
+
+def _join(x: Tensor, dim: int, steps: int) -> Tensor:
+    """Dimensions (piece, position) at `dim` as one again, without the filling."""
+    return x.flatten(dim, dim + 1).narrow(dim, 0, steps)
+
+
+def _recomputed(chunk: Callable[..., Any], *args: Any) -> Any:
+    """Run a chunk. For the backward only its arguments are kept: what it computed is computed again."""
+    # torch.func.grad and its like refuse what a checkpoint is made of
+    hooks: bool = torch._C._autograd._saved_tensors_hooks_is_enabled()  # type: ignore[attr-defined]
+    if not torch.is_grad_enabled() or not hooks:
+        return chunk(*args)
+    return checkpoint(chunk, *args, use_reentrant=False, preserve_rng_state=False, determinism_check="none")
+
+
+def _measured(tensors: dict[str, tuple[Tensor, str]]) -> dict[str, int]:
+    """The sizes of axes, read off the last dimensions of tensors; ValueError where two of them differ."""
+    sizes: dict[str, int] = {}
+    for name, (x, axes) in tensors.items():
+        own = axes.split()
+        if x.dim() < len(own):
+            raise ValueError(f"`{name}` is {tuple(x.shape)}; its last dimensions are {axes}")
+        for axis, size in zip(own, x.shape[x.dim() - len(own) :], strict=True):
+            if sizes.setdefault(axis, size) != size:
+                raise ValueError(
+                    f"`{name}` is {tuple(x.shape)}, with {axis} = {size} where {sizes[axis]} was found"
+                )
+    return sizes
+
+
+def _common(inputs: dict[str, tuple[Tensor, int]]) -> tuple[tuple[int, ...], int]:
+    """The batch dimensions that the inputs broadcast to, and their length; each with its number of axes."""
+    lengths = {name: x.shape[x.dim() - own - 1] for name, (x, own) in inputs.items() if x.dim() > own}
+    if len(lengths) < len(inputs) or len(set(lengths.values())) != 1:
+        raise ValueError(f"inputs are (batch…, time, axes…) with one length; found {lengths}")
+    leads = [x.shape[: x.dim() - own - 1] for x, own in inputs.values()]
+    return tuple(torch.broadcast_shapes(*leads)), next(iter(lengths.values()))
+
+
+def _flat(x: Tensor, own: int, lead: tuple[int, ...]) -> Tensor:
+    """An input with one batch dimension."""
+    kept = x.shape[x.dim() - own - 1 :]
+    return x.expand(*lead, *kept).reshape(math.prod(lead), *kept)
+
+
+def initial_state(*, sizes: dict[str, int], batch: int, like: Tensor) -> dict[str, Any]:
+    """Every entry of the state before the first step; `like` has the precision and device."""
+    K = sizes["K"]
+    V = sizes["V"]
+    real, _, device = _precision(like)
+    return {
+        "t": 0,
+        "S": torch.full((batch, K, V), 0.0, dtype=real, device=device),
+    }
+
+
+def sequence(
+    *,
+    sizes: dict[str, int],
+    batch: int,
+    length: int,
+    state: dict[str, Any],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+    """All steps: the outputs in the spec's order, and the state after the last."""
+    V = sizes["V"]
+    real, _, device = _precision(q)
+    t0 = state["t"]
+    new_state: dict[str, Any] = {"t": t0 + length}
+
+    # --- over time, in chunks of 64 (S: chunked)
+
+    def chunk_1(steps: int, S: Tensor, q: Tensor, k: Tensor, g: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+        piece = torch.arange(-(-steps // 16), device=device)
+        source_piece = torch.arange(-(-steps // 16), device=device)
+        q_pieces = _split(q, 1, 16)
+        k_pieces = _split(k, 1, 16)
+        row = torch.arange(16, device=device)
+        column = torch.arange(16, device=device)
+        logsigmoid_g = F.logsigmoid(g)
+        logsigmoid_g_pieces = _split(logsigmoid_g, 1, 16)
+        product_inside = torch.exp(
+            torch.where(
+                (row[..., None] >= column)[..., None],
+                torch.where(
+                    (row[..., None] > column)[..., None], logsigmoid_g_pieces[..., None, :], 0.0
+                ).cumsum(2),
+                -math.inf,
+            )
+        )
+        scores = torch.einsum("bBrk,bBck,bBrck->bBrc", q_pieces, k_pieces, product_inside)
+        running_sum = logsigmoid_g_pieces.cumsum(2)
+        product_so_far = torch.exp(running_sum)
+        later_2 = piece[..., None] > source_piece
+        product_of_pieces = torch.exp(
+            torch.where(
+                later_2[..., None],
+                _shift(
+                    torch.where(later_2[..., None], running_sum.select(2, -1)[..., None, :], 0.0).cumsum(1),
+                    1,
+                    1,
+                ),
+                -math.inf,
+            )
+        )
+        product_to_end = torch.exp(_shift(_split(logsigmoid_g, 1, 16).flip(2).cumsum(2).flip(2), 2, -1))
+        scores_2 = torch.einsum(
+            "bBrk,bBrk,bBZk,bZck,bZck->bBZrc",
+            q_pieces,
+            product_so_far,
+            product_of_pieces,
+            k_pieces,
+            product_to_end,
+        )
+        product_so_far_2 = torch.exp(logsigmoid_g.cumsum(1))
+        o = torch.einsum(
+            "bts,ts,bsv->btv",
+            _join(
+                _join(
+                    torch.where(
+                        (piece[..., None] == source_piece)[..., None, None], scores[..., None, :, :], scores_2
+                    ).transpose(1, 2),
+                    2,
+                    steps,
+                ).transpose(1, 2),
+                2,
+                steps,
+            ),
+            torch.where(
+                torch.arange(steps, device=device)[..., None] >= torch.arange(steps, device=device),
+                torch.tensor(1.0, dtype=real, device=device),
+                0.0,
+            ),
+            v,
+        ) + torch.einsum(
+            "btk,btk,bkv->btv", q, product_so_far_2, S
+        )  # <text>:6
+        product_so_far_3 = torch.exp(logsigmoid_g.cumsum(1))
+        product_to_end_2 = torch.exp(_shift(logsigmoid_g.flip(1).cumsum(1).flip(1), 1, -1))
+        return (
+            S * product_so_far_3.select(1, -1)[..., None]
+            + torch.einsum("btk,btk,btv->bkv", k, product_to_end_2, v),
+            o,
+        )
+
+    S = state["S"]
+    q_tiles = q.split(64, 1)
+    k_tiles = k.split(64, 1)
+    g_tiles = g.split(64, 1)
+    v_tiles = v.split(64, 1)
+    o_parts: list[Tensor] = []
+    for i, start in enumerate(range(0, length, 64)):
+        steps = min(64, length - start)
+        S, o_part = _recomputed(chunk_1, steps, S, q_tiles[i], k_tiles[i], g_tiles[i], v_tiles[i])
+        o_parts.append(o_part)
+    o = torch.cat(o_parts, 1) if o_parts else torch.zeros(batch, 0, V, dtype=real, device=device)
+    new_state["S"] = S
+
+    return (o,), new_state
+
+
+def step(
+    *, sizes: dict[str, int], batch: int, state: dict[str, Any], q: Tensor, k: Tensor, v: Tensor, g: Tensor
+) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+    """One step: inputs (batch, axes…); the outputs of this step, and the state after it."""
+    t = state["t"] + 1
+    S = torch.sigmoid(g)[..., None] * state["S"] + k[..., None] * v[..., None, :]  # <text>:5
+    o = torch.einsum("bk,bkv->bv", q, S)  # <text>:6
+    new_state = {
+        "t": t,
+        "S": S,
+    }
+    return (o,), new_state
+
+
+def apply(
+    *,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    state: dict[str, Any] | None = None,
+    return_state: bool = False,
+) -> Any:
+    """All steps, for inputs (batch…, time, axes…) whose batches broadcast; sizes are read off the tensors.
+
+    Gives o: (batch…, time, axes…). `return_state`: also the state, for a call that goes on.
+    """
+    sizes = _measured({"q": (q, "K"), "k": (k, "K"), "v": (v, "V"), "g": (g, "K")})
+    lead, length = _common({"q": (q, 1), "k": (k, 1), "v": (v, 1), "g": (g, 1)})
+    batch = math.prod(lead)
+    q = _flat(q, 1, lead)
+    k = _flat(k, 1, lead)
+    v = _flat(v, 1, lead)
+    g = _flat(g, 1, lead)
+    new_state = initial_state(sizes=sizes, batch=batch, like=q)
+    for name, entry in (state or {}).items():
+        if torch.is_tensor(entry):
+            entry = entry.reshape(batch, *entry.shape[len(lead) :])
+        new_state[name] = entry
+    outputs, new_state = sequence(
+        sizes=sizes, batch=batch, length=length, state=new_state, q=q, k=k, v=v, g=g
+    )
+    shaped = tuple(y.reshape(*lead, *y.shape[1:]) for y in outputs)
+    result = shaped[0]
+    if not return_state:
+        return result
+    for name, entry in new_state.items():
+        if torch.is_tensor(entry):
+            new_state[name] = entry.reshape(*lead, *entry.shape[1:])
+    return result, new_state
