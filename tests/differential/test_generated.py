@@ -1,4 +1,5 @@
-"""Generated specs against the oracle; `--specs 500` is the full run.
+"""Generated specs against the oracle; `--specs 500` is the full run, and `python -m tests.differential.coverage 500`
+says what those specs hold.
 
 A failure is shrunk to a small spec that fails in the same way, printed ready to be pasted, with the choices that make
 it again (`generate.remake`).
@@ -90,11 +91,12 @@ def test_the_generator_makes_what_it_says() -> None:
     assert {len(s.sizes) for s in specs} >= {0, 1, 2, 3}
 
 
+@pytest.mark.slow
 def test_every_form_and_algebra_turns_up() -> None:
-    """What `python -m tests.differential.coverage` counts, in the seeds that a quick run has."""
+    """Some of what `python -m tests.differential.coverage` counts."""
     from tests.differential.coverage import table
 
-    found = table(range(80))
+    found = table(range(120))
     assert {"recurrent", "scan", "chunked", "conv"} <= set(found["legal form"])
     algebras = {"affine", "maxplus", "logsumexp", "boolean", "clamp", "moebius", "stabilised", "nonlinear"}
     assert algebras <= {word for name in found["algebra"] for word in name.split()}

@@ -41,6 +41,11 @@ SPECS = {
         "input x, g, c bool, z; state h; h = where(c, z, max(sigmoid(g)*h, softplus(x))); output y = h"
     ),
     # after a reset the state equals the bounds of another reset exactly, and still has no part in the derivative
+    "minus infinity at the start": "axis D; input x[D]; state m[D] = -inf; m = max(m, x); output y = m",
+    "a truth value that counts on a number": (
+        "axis D; input x[D]; state b[D] bool, m[D]; m = where(b, 0, 0.9*m) + x; b = m > 0.7; "
+        "output y = m; output k bool = b"
+    ),
     "a clamp under a reset": "input x, c bool; state h; h = where(c, 0, clamp(h + x, -1, 1)); output y = h",
 }
 LAWS = {"a state that decays by nothing": {"g": "bits"}}
