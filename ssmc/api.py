@@ -50,6 +50,10 @@ def load(path: str | Path, name: str | None = None) -> Compiled:
 
 def compile(text: str, *, name: str | None = None) -> Compiled:
     """The compiled spec of `.ssm` text. `name` says which, where the text holds several. Raises SpecError."""
+    if not isinstance(text, str):
+        raise SpecError([problems.NotText(None, f"a {type(text).__name__}")])
+    if "\n" not in text and text.endswith(".ssm"):
+        raise SpecError([problems.NotText(None, "the name of a file")])
     return _compiled(Source("<text>", text), name)
 
 

@@ -41,7 +41,9 @@ def arrange(
             values[name] = value
     missing = tuple(p.name for p in graph.inputs if p in ports and values.get(p.name) is None)
     if missing:
-        found.append(problems.MissingArguments(None, missing, "inputs" if len(missing) > 1 else "an input", graph.name))
+        role = "inputs" if len(missing) > 1 else "an input"
+        packed = bool(args) and isinstance(args[0], Mapping)
+        found.append(problems.MissingArguments(None, missing, role, graph.name, packed))
     if found:
         raise SpecError(found)
     return {name: values[name] for name in names if values.get(name) is not None}

@@ -54,12 +54,16 @@ class MissingArguments(Problem):
     names: tuple[str, ...]
     role: str
     spec: str
+    packed: bool = False  # the first positional argument is a dictionary
 
     code: ClassVar[str] = "E702"
     title: ClassVar[str] = "the call of `{spec}` leaves out {role}"
 
     def extra_notes(self) -> tuple[str, ...]:
         return (f"missing: {listed(self.names)}",)
+
+    def extra_helps(self) -> tuple[str, ...]:
+        return ("a dictionary of arguments is passed as `**arguments`",) if self.packed else ()
 
 
 @dataclass(frozen=True)
@@ -306,3 +310,14 @@ class NoSuchSpec(Problem):
 
     def extra_helps(self) -> tuple[str, ...]:
         return did_you_mean(self.name, self.names)
+
+
+@dataclass(frozen=True)
+class NotText(Problem):
+    """What `compile` was given in place of the text of a spec."""
+
+    what: str
+
+    code: ClassVar[str] = "E742"
+    title: ClassVar[str] = "`compile` takes the text of a spec, not {what}"
+    helps: ClassVar[tuple[str, ...]] = ("`ssmc.load(path)` reads a file",)

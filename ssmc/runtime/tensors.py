@@ -69,6 +69,9 @@ class Value:
 def value_of(name: str, given: Any, kind: Kind, span: Span | None = None) -> Value:
     """A tensor of what the caller gave, in place where torch can. Raises SpecError."""
     if isinstance(given, Tensor):
+        if given.layout != torch.strided:
+            layout = str(given.layout).removeprefix("torch.")
+            raise SpecError([problems.NotAnArray(span, name, f"its layout is {layout}; pass `{name}.to_dense()`")])
         return Value(name, given, 2 if given.ndim else 1, kind, span)
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(given, (numpy.ndarray, numpy.generic)):

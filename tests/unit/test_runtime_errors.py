@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,11 @@ def kind(**changed: Any) -> dict[str, Any]:
 CASES: list[tuple[str, list[str], Callable[[], Any]]] = [
     ("E701", ["signl", "did you mean `signal`?"], lambda: leaky(**given(signal=..., signl=X, gate=X))),
     ("E701", ["retrun_state", "did you mean `return_state`?"], lambda: leaky(**given(), retrun_state=True)),
+    ("E702", ["`**arguments`"], lambda: leaky(given())),
+    ("E706", ["sparse", "to_dense"], lambda: leaky(**given(signal=X.to_sparse()))),
+    ("E742", ["the name of a file", "ssmc.load"], lambda: ssmc.compile("specs/leaky.ssm")),
+    ("E742", ["a PurePosixPath"], lambda: ssmc.compile(PurePosixPath("leaky.ssm"))),  # type: ignore[arg-type]
+    ("E742", ["a bytes"], lambda: ssmc.compile(SPEC.encode())),  # type: ignore[arg-type]
     ("E701", ["lengths"], lambda: leaky.step(None, **given(signal=X[:, 0], gate=X[:, 0]), lengths=[1])),
     ("E702", ["`gate`", "an input"], lambda: leaky(**given(gate=...))),
     ("E702", ["`signal` and `gate`", "inputs"], lambda: leaky(bias=0)),
