@@ -251,7 +251,7 @@ class _Printer:
         axes: tuple[str, ...] = ()
         rest: list[object] = []
         match node:
-            case n.Flip(axis=axis) | n.Append(axis=axis):
+            case n.Flip(axis=axis) | n.Append(axis=axis) | n.Start(axis=axis):
                 axes = (axis,)
             case n.Lag(steps=steps):
                 rest = [steps]
