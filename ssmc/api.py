@@ -435,16 +435,19 @@ class Compiled:
 
 
 class Recent(OrderedDict[K, V]):
-    """A bounded memo: the least recently used entry goes first."""
+    """A bounded memo: the least recently used entry goes first. Threads may make an entry twice, and no more."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
         self.most = most
 
     def get(self, key: K, make: Callable[[], V]) -> V:  # type: ignore[override]
-        if key in self:
+        try:
+            found = self[key]
             self.move_to_end(key)
-            return self[key]
+            return found
+        except KeyError:  # never there, or dropped by another thread just now
+            pass
         value = self[key] = make()
         while len(self) > self.most:
             self.popitem(last=False)

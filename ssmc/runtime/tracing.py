@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def a_spec_runs_outside_of_the_graph(function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
     """Run as it is: its program is generated at the call, so the graph ends before it and goes on after it.
 

@@ -166,3 +166,21 @@ def test_arguments_are_not_written_to() -> None:
             before = [{k: x.clone() for k, x in g.items()} for g in groups]
             compiled(spec)(**inputs, **params, state=states, form=form)
             assert all(torch.equal(x, b[k]) for g, b in zip(groups, before, strict=True) for k, x in g.items())
+
+
+LONG = {
+    "rows": "axis K, V\ninput q[K], k[K], v[V], g[K]\nstate S[K, V]\nS = exp(-0.001*softplus(g))*S + k*v\n"
+    "output y = q · S\n",
+    "fixed": "axis K\ninput k[K]\nparam a[K]\nstate S[K]\nS = a*S + k\noutput y = S\n",
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_long_memories_in_single_precision(name: str) -> None:
+    """A thousand steps remembered over two thousand: sums of logarithms and powers keep their digits."""
+    spec, params = LONG[name], {"a": [0.999, 0.9997, -0.999]} if name == "fixed" else {}
+    case = Case(name, spec, (), lambda *_: params, {"K": 3, "V": 2} if name == "rows" else {"K": 3}, state=("S",))
+    wanted = run(case, 2048, "scan:128")
+    for form in legal_forms(spec):
+        for got, right in zip(run(case, 2048, form, torch.float32), wanted, strict=True):
+            same(got, right, 2e-5, f"{name}, {form}")
