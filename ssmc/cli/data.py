@@ -194,7 +194,9 @@ def _archive(path: str) -> dict[str, Any]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    # numpy takes what it does not know for a pickle, and says how to load one: nothing to do with a file of numbers
+    return "it does not hold plain arrays of numbers" if "pickle" in line else line
 
 
 def _suffix(path: str) -> str:

@@ -100,7 +100,8 @@ def run(
         rows = [[name, *map(_cell, summary.values())] for name, summary in summaries.items()]
         click.echo(table(rows, header, right=(3, 4, 5)))
         if out is not None:
-            click.echo(f"written to {out} ({len([n for n in results if not n.startswith(STATE_PREFIX)])} outputs)")
+            count = len([n for n in results if not n.startswith(STATE_PREFIX)])
+            click.echo(f"written to {out} ({count} output{'' if count == 1 else 's'})")
 
 
 def names_of(compiled: Compiled) -> Names:

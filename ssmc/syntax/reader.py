@@ -22,7 +22,10 @@ class FileMissing(Problem):
     title = "there is no file `{path}`"
 
     def extra_helps(self) -> tuple[str, ...]:
-        return did_you_mean(Path(self.path).name, self.near)
+        name = Path(self.path).name
+        if name in self.near:
+            return ("it is a link to a file that is not there",)
+        return did_you_mean(name, self.near)
 
 
 @dataclass(frozen=True)

@@ -84,10 +84,12 @@ def test_nothing_is_left_behind_where_the_disk_refuses(tmp_path: Path) -> None:
 def test_pickles_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "u.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     np.savez(tmp_path / "u.npz", u=np.array([None], dtype=object))
-    for name in ("u.npy", "u.npz"):
+    (tmp_path / "text.npz").write_text("hello")
+    for name in ("u.npy", "u.npz", "text.npz"):
         with pytest.raises(SpecError) as error:
             read_inputs((str(tmp_path / name),), NAMES)
         assert code_of(error) == "E903"
+        assert "does not hold plain arrays of numbers" in str(error.value)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy", ".safetensors", ".wav", ".csv"])

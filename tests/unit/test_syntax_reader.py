@@ -60,6 +60,8 @@ def test_no_file(tmp_path: Path) -> None:
     found = error(tmp_path / "mambda.ssm")
     assert found.code == "E001"
     assert found.helps == ("did you mean `mamba.ssm`?",)
+    (tmp_path / "link.ssm").symlink_to("nowhere.ssm")
+    assert error(tmp_path / "link.ssm").helps == ("it is a link to a file that is not there",)
     assert error(tmp_path).code == "E002"
     assert error("a\0b").code == "E003"
     assert error("x" * 5000).code == "E003"
