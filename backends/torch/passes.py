@@ -192,7 +192,7 @@ class _Pass:
         tiles = [scope.stored(ex, self._tile(x, lets), b.axes, b.kind) for x in found]
         scope.used.update(("_AffineSteps", "_affine_steps"))
         code = f"_affine_steps({', '.join([*tiles, ex.code(init)])})"
-        return [assign(scratch, code, span), f"{h.name} = {scratch}[:, -1]"]
+        return [assign(scratch, code, span), f"{h.name} = {scratch}[:, -1].clone()  # a view would keep the tile"]
 
     def _tile(self, leaf: Node, lets: dict[str, Axes]) -> Node:
         """What a name of the inner loop stands for outside of it."""
