@@ -75,6 +75,8 @@ def agrees(case: Case, f: Any = None) -> None:
     backwards = any(r.reverse for r in f.graph.registers)
     if not backwards:
         _compare(_steps(f, case, given), expected, case, "step by step")
+        if case.gradients:
+            _gradients(f, case, given, rows, "step")
         _compare(_pieces(f, case, given), expected, case, "in two pieces")
     if given["inputs"]:
         cut = case.length // 2
@@ -153,9 +155,11 @@ def _run(f: Any, case: Case, given: Any, form: str) -> list[torch.Tensor]:
     return ys if inputs or state else [y.expand(BATCH, *y.shape) for y in ys]
 
 
-def _steps(f: Any, case: Case, given: Any) -> list[torch.Tensor]:
-    inputs, params = (_tensors(given[k]) for k in ("inputs", "params"))
-    state: Any = _tensors(given["state"])
+def _steps(f: Any, case: Case, given: Any, tensors: Mapping[str, torch.Tensor] | None = None) -> list[torch.Tensor]:
+    groups = [_tensors(given[k]) for k in ("inputs", "params", "state")]
+    if tensors is not None:
+        groups = [{k: tensors[k] for k in group} for group in groups]
+    inputs, params, state = groups
     batched = bool(inputs or state)
     found = []
     for t in range(case.length):
@@ -204,12 +208,15 @@ def _gradients(f: Any, case: Case, given: Any, rows: list[Given], form: str) -> 
     tensors = _tensors(leaves)
     for k in real:
         tensors[k].requires_grad_()
-    parts = [{k: tensors[k] for k in given[group]} for group in ("inputs", "params", "state")]
-    ys = _listed(f(**parts[0], **parts[1], state=parts[2], form=form, **_options(case, given, case.length)))
+    if form == "step":
+        ys = _steps(f, case, given, tensors)
+    else:
+        parts = [{k: tensors[k] for k in given[group]} for group in ("inputs", "params", "state")]
+        ys = _listed(f(**parts[0], **parts[1], state=parts[2], form=form, **_options(case, given, case.length)))
+        if not (parts[0] or parts[2]):
+            ys = [y.expand(BATCH, *y.shape) for y in ys]
     if not any(y.requires_grad for y in ys):
         return
-    if not (parts[0] or parts[2]):
-        ys = [y.expand(BATCH, *y.shape) for y in ys]
     total = torch.zeros((), dtype=torch.float64)
     for y in ys:
         weight = torch.cos(torch.arange(y.numel(), dtype=torch.float64)).reshape(y.shape)
