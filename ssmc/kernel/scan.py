@@ -24,7 +24,7 @@ def lower_scan(tiles: Tiles, component: Component, chunk: int) -> None:
     lets = [
         value
         if isinstance(value, n.Local | n.Load) or is_number(value)
-        else tiles.let(f"element_{_slot(local)}", value, node)
+        else tiles.let(ar.labels.get(node) or f"element_{_slot(local)}", value, node)
         for local, value, node in zip(monoid.later, elements, monoid.element, strict=True)
     ]
     # every slot of the tile has batch and time: the operator mixes slots that have them with slots that do not

@@ -1,4 +1,4 @@
-"""The code blocks of README.md do what they say.
+"""The code blocks of the documents do what they say.
 
 In order, in one empty directory: `ssm` blocks go to the file that their first line names, and are checked; `python`
 blocks run as one program (`python file=x.py` is written to that file and run); `console` blocks run each `$ ` line in a
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-PAGES = ("README.md",)
+PAGES = ("README.md", "docs/walkthrough.md")
 
 
 @dataclass(frozen=True)
