@@ -190,7 +190,7 @@ class _Pass:
             return None
         scope, ex = self.scope, self.scope.expressions(names)
         tiles = [scope.stored(ex, self._tile(x, lets), b.axes, b.kind) for x in found]
-        scope.used.update(("_AffineSteps", "_affine_steps"))
+        scope.used.update(("_AffineSteps", "_apply", "_affine_steps"))
         code = f"_affine_steps({', '.join([*tiles, ex.code(init)])})"
         return [assign(scratch, code, span), f"{h.name} = {scratch}[:, -1].clone()  # a view would keep the tile"]
 

@@ -218,5 +218,5 @@ HELPERS = (
     support._logsumexp, support._logaddexp, support._number, support._phi, support._matrix_phi,
     support._split, support._join, support._prefix, support._powers, support._geometric, support._moment,
     support._fft_conv, support._recomputed, support._measured, support._common, support._flat,
-    adjoint._AffineSteps, adjoint._affine_steps,
+    adjoint._AffineSteps, adjoint._apply, adjoint._affine_steps,
 )  # fmt: skip

@@ -102,7 +102,10 @@ def _shipped(key: str) -> lark.Lark | None:
     table = kept["data"]["parser"]["parser"]
     table["tokens"] = _numbered(table["tokens"])
     table["states"] = {state: _numbered(row) for state, row in _numbered(table["states"]).items()}
-    return lark.Lark._load_from_dict(kept["data"], _numbered(kept["memo"]), transformer=Builder(), postlex=_KeepAll())
+    made: lark.Lark = lark.Lark._load_from_dict(  # type: ignore[no-untyped-call]
+        kept["data"], _numbered(kept["memo"]), transformer=Builder(), postlex=_KeepAll()
+    )
+    return made
 
 
 def _numbered(x: dict[str, Any]) -> dict[int, Any]:
