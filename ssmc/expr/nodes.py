@@ -270,7 +270,7 @@ class Flip(Node):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Start(Node):
-    """The first elements along `axis`, as many as its size at this place: fewer, inside a loop that the axis grows in."""
+    """The first elements along `axis`, as many as its size here: fewer inside a loop that the axis grows in."""
 
     arg: Node
     axis: str

@@ -94,7 +94,7 @@ class _AffineSteps(torch.autograd.Function):
     """h_t = decay_t * h_{t-1} + drive_t for all steps of a tile."""
 
     @staticmethod
-    def forward(ctx: Any, decay: Tensor, drive: Tensor, h: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, decay: Tensor, drive: Tensor, h: Tensor) -> Tensor:
         states, now = drive.new_empty(drive.shape), h
         for decay_t, drive_t, h_t in zip(decay.unbind(1), drive.unbind(1), states.unbind(1), strict=True):
             now = torch.addcmul(drive_t, decay_t, now, out=h_t)
@@ -103,27 +103,32 @@ class _AffineSteps(torch.autograd.Function):
         return states
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
-        """The same recurrence over the gradients, backwards; written in operations that have gradients themselves."""
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same recurrence over the gradients, backwards; its operations have gradients themselves."""
         decay, states, h = ctx.saved_tensors
         total = grad
         if grad.shape[1] > 1:
-            later = _AffineSteps.apply(decay[:, 1:].flip(1).conj(), grad[:, :-1].flip(1), grad[:, -1])
+            later = _apply(decay[:, 1:].flip(1).conj(), grad[:, :-1].flip(1), grad[:, -1])
             total = torch.cat([later.flip(1), grad[:, -1:]], 1)
         before = torch.cat([h.unsqueeze(1), states[:, :-1]], 1)
         return total * before.conj(), total, total[:, 0] * decay[:, 0].conj()
 
     @staticmethod
-    def jvp(ctx: Any, d_decay: Tensor, d_drive: Tensor, d_h: Tensor) -> Any:  # type: ignore[override]
+    def jvp(ctx: Any, d_decay: Tensor, d_drive: Tensor, d_h: Tensor) -> Tensor:
         decay, states, h = ctx.saved_tensors
         before = torch.cat([h.unsqueeze(1), states[:, :-1]], 1)
-        return _AffineSteps.apply(decay, d_decay * before + d_drive, d_h)
+        return _apply(decay, d_decay * before + d_drive, d_h)
+
+
+def _apply(decay: Tensor, drive: Tensor, h: Tensor) -> Tensor:
+    states: Tensor = _AffineSteps.apply(decay, drive, h)  # type: ignore[no-untyped-call]
+    return states
 
 
 def _affine_steps(decay: Tensor, drive: Tensor, h: Tensor) -> Tensor:
     """h_t = decay_t * h_{t-1} + drive_t for all steps of a tile, from h."""
-    if not torch._C._are_functorch_transforms_active():  # type: ignore[attr-defined]
-        return _AffineSteps.apply(decay, drive, h)  # type: ignore[no-any-return]
+    if not torch._C._are_functorch_transforms_active():
+        return _apply(decay, drive, h)
     states = []
     for decay_t, drive_t in zip(decay.unbind(1), drive.unbind(1), strict=True):
         h = torch.addcmul(drive_t, decay_t, h)
@@ -196,7 +201,7 @@ def sequence(
     def chunk_2(steps: int, ahead: Tensor, g: Tensor, u: Tensor, behind_2: Tensor) -> tuple[Tensor, ...]:
         ahead_decay = torch.sigmoid(g)  # <text>:7
         ahead_all = _affine_steps(ahead_decay, u, ahead)  # <text>:7
-        ahead_t = ahead_all[:, -1]
+        ahead_t = ahead_all[:, -1].clone()  # a view would keep the tile
         y = ahead_all + behind_2  # <text>:9
         return ahead_t, y
 

@@ -118,15 +118,15 @@ def sequence(
     # --- over time, in chunks of 2048 (h: scan)
 
     def chunk_1(steps: int, h: Tensor, g: Tensor, x: Tensor) -> tuple[Tensor, ...]:
-        element_a = torch.exp(-F.softplus(g, threshold=40) * exp_rate)  # <text>:6
-        element_b = (1 - element_a) * x  # <text>:7
+        a = torch.exp(-F.softplus(g, threshold=40) * exp_rate)  # <text>:6
+        element_b = (1 - a) * x  # <text>:7
 
         def combine(earlier: Sequence[Tensor], later: Sequence[Tensor]) -> tuple[Tensor, ...]:
             earlier_a, earlier_b = earlier
             later_a, later_b = later
             return later_a * earlier_a, later_a * earlier_b + later_b
 
-        prefix = _prefix(combine, (element_a, element_b))
+        prefix = _prefix(combine, (a, element_b))
         prefix_a = prefix[0]
         prefix_b = prefix[1]
         h_all = prefix_a * h[..., None, :] + prefix_b  # <text>:7

@@ -119,7 +119,7 @@ def test_every_other_node(x: Leaves) -> None:
     assert show(ar.history("past.u", "K", x.u, ("N",), "real")) == "past[K](u)"
     assert show(ar.broadcast(x.a, ("N",))) == "a"
     assert show(ar.cast(x.a, "complex")) == "a"
-    assert show(ar.lag(x.u, ar.load("halo", ("lag",), "real"), 2)) == "lag(u, halo)"
+    assert show(ar.lag(x.u, ar.load("halo", ("lag",), "real"), 2)) == "lag(u, halo, 2)"
     assert show(ar.fft_conv(x.u, x.a, ())) == "fft_conv(u, a)"
     assert show(ar.local("later.a", (), "real")) == "later.a"
 
