@@ -6,6 +6,7 @@ Exit 0: done. 1: the spec or the data is at fault (diagnostics on stderr, nothin
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -71,7 +72,8 @@ class Commands(click.Group):
 
         def run() -> int:
             result = super(Commands, self).main(*args, **extra)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # None where the process was started without one
+                sys.stdout.flush()
             # In this mode click hands back the status of `ctx.exit(n)`; commands themselves return None.
             return result if isinstance(result, int) else 0
 
@@ -97,14 +99,27 @@ def ending(run: Callable[[], int], config: Settings) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader has gone (`ssmc … | head`): not an error, and Python must not complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return 0
+    except OSError as error:
+        # What is written to a file names it, and was told: without a name it is the standard output that is refused.
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            report_bug(error, config)
+            return BUG
+        _silence()
+        click.echo(f"error: cannot write to the standard output: {error.strerror}", err=True)
+        return SPEC_AT_FAULT
     except MemoryError:
         click.echo("error: not enough memory for this; smaller sizes or another form may do", err=True)
         return SPEC_AT_FAULT
     except Exception as error:
         report_bug(error, config)
         return BUG
+
+
+def _silence() -> None:
+    """Nothing more goes to the standard output, also not what Python writes when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def report_bug(error: Exception, config: Settings) -> None:

@@ -82,7 +82,16 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 def test_a_closed_output_is_no_error(examples_dir: Path) -> None:
     done = subprocess.run(f"{SSMC} examples >&-", shell=True, capture_output=True, text=True, check=False)
-    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_output_is_told() -> None:
+    done = subprocess.run(f"{SSMC} examples >/dev/full", shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: cannot write to the standard output: No space left on device\n",
+    )
 
 
 def test_a_closed_input_is_told() -> None:
