@@ -128,6 +128,22 @@ def test_the_cases_have_every_form_and_several_passes() -> None:
     assert len(lower(_compiled("reverse").plan()).passes) > 1
 
 
+def test_a_readout_scaled_by_a_value_of_another_pass() -> None:
+    """The pass of S follows that of z, which only the readout of S needs."""
+    f = ssmc.compile(
+        "ssm normalised\naxis K, V\ninput q[K], k[K], v[V]\nstate S[K, V] = 0, z[K] = 1\n"
+        "S = 0.9*S + k*v\nz = 0.5*z + k*k\noutput o[V] = (q · S) / (1 + (q*q) · z)\n"
+    )
+    program = lower(_small(f.plan(form={"S": "chunked", "z": "conv"})))
+    assert ["z" in p.title for p in program.passes] == [True, False]
+    inputs, params, sizes = _arguments(f, 12)
+    wanted, wanted_state = oracle.run(f.graph, inputs, params)
+    state = interp.initial(program, params, sizes, batch=2)
+    outputs, after = interp.sequence(program, inputs, params, state, sizes, 2, 12)
+    _same(outputs, wanted, "outputs")
+    _same(after, wanted_state, "state")
+
+
 def test_the_text() -> None:
     text = print_program(lower(_small(_compiled("gated").plan(form="recurrent"))))
     for words in ("kernel gated", "input     x[batch, time, D] real", "for 5 steps, recomputed for the backward",
