@@ -21,6 +21,7 @@ from ssmc.expr.arena import Arena
 from ssmc.expr.nodes import Axes, Local, Node
 from ssmc.kernel import nodes as k
 from ssmc.kernel.naming import Names, finish
+from ssmc.kernel.regroup import regroup_products
 from ssmc.kernel.schedule import FREE, Sweep, sweeps, unbounded
 from ssmc.kernel.verify import verify
 from ssmc.plan.nodes import Plan
@@ -217,7 +218,7 @@ def lower(plan: Plan) -> k.Program:
         else _step(plan, Names(reserved), ports, state_buffer, output_buffer),
         _header(plan),
     )
-    finished = finish(program, names)
+    finished = finish(regroup_products(program), names)
     verify(finished)
     return finished
 
