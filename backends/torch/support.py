@@ -219,6 +219,11 @@ def _recomputed(chunk: Callable[..., Any], *args: Any) -> Any:
     hooks: bool = torch._C._autograd._saved_tensors_hooks_is_enabled()  # type: ignore[attr-defined]
     if not torch.is_grad_enabled() or not hooks:
         return chunk(*args)
+    if not torch.compiler.is_compiling():
+        # without a backward there is nothing to save, and the first checkpoint of a process imports for seconds
+        read = (*args, *(c.cell_contents for c in chunk.__closure__ or ()))
+        if not any(isinstance(x, Tensor) and x.requires_grad for x in read):
+            return chunk(*args)
     return checkpoint(chunk, *args, use_reentrant=False, preserve_rng_state=False, determinism_check="none")
 
 

@@ -86,7 +86,7 @@ def finish(program: k.Program, names: Names) -> k.Program:
     constant: dict[Node, bool] = {}
 
     def constant_of(node: Node) -> bool:
-        for x in n.postorder([node]):
+        for x in n.postorder([node]) if node not in constant else ():
             if x not in constant:
                 kids = n.children(x)
                 # a mask over the steps of a chunk depends on no input, but is as long as the chunk
