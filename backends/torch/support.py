@@ -246,7 +246,7 @@ def _common(inputs: dict[str, tuple[Tensor, int]]) -> tuple[tuple[int, ...], int
     if len(lengths) < len(inputs) or len(set(lengths.values())) != 1:
         raise ValueError(f"inputs are (batch…, time, axes…) with one length; found {lengths}")
     leads = [x.shape[: x.dim() - own - 1] for x, own in inputs.values()]
-    return tuple(torch.broadcast_shapes(*leads)), next(iter(lengths.values()))
+    return tuple(torch.broadcast_shapes(*leads)), next(iter(lengths.values()))  # type: ignore[no-untyped-call]
 
 
 def _flat(x: Tensor, own: int, lead: tuple[int, ...]) -> Tensor:

@@ -46,8 +46,8 @@ def real_part(node: Node, ranges: Ranges) -> Interval:
         return ranges(node)
     match node:
         case n.Const(value=value):
-            real = complex(value).real
-            return Interval(real, real)
+            part = complex(value).real
+            return Interval(part, part)
         case n.Map(op="cast_complex" | "conj", args=(x,)) | n.Rename(arg=x) | n.Pick(arg=x):
             return real_part(x, ranges)
         case n.Map(op="neg", args=(x,)):

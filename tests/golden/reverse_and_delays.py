@@ -57,6 +57,11 @@ def _recomputed(chunk: Callable[..., Any], *args: Any) -> Any:
     hooks: bool = torch._C._autograd._saved_tensors_hooks_is_enabled()  # type: ignore[attr-defined]
     if not torch.is_grad_enabled() or not hooks:
         return chunk(*args)
+    if not torch.compiler.is_compiling():
+        # without a backward there is nothing to save, and the first checkpoint of a process imports for seconds
+        read = (*args, *(c.cell_contents for c in chunk.__closure__ or ()))
+        if not any(isinstance(x, Tensor) and x.requires_grad for x in read):
+            return chunk(*args)
     return checkpoint(chunk, *args, use_reentrant=False, preserve_rng_state=False, determinism_check="none")
 
 
@@ -81,7 +86,7 @@ def _common(inputs: dict[str, tuple[Tensor, int]]) -> tuple[tuple[int, ...], int
     if len(lengths) < len(inputs) or len(set(lengths.values())) != 1:
         raise ValueError(f"inputs are (batch…, time, axes…) with one length; found {lengths}")
     leads = [x.shape[: x.dim() - own - 1] for x, own in inputs.values()]
-    return tuple(torch.broadcast_shapes(*leads)), next(iter(lengths.values()))
+    return tuple(torch.broadcast_shapes(*leads)), next(iter(lengths.values()))  # type: ignore[no-untyped-call]
 
 
 def _flat(x: Tensor, own: int, lead: tuple[int, ...]) -> Tensor:
@@ -104,14 +109,25 @@ class _AffineSteps(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same recurrence over the gradients, backwards; its operations have gradients themselves."""
+        """The same recurrence over the gradients, backwards."""
         decay, states, h = ctx.saved_tensors
-        total = grad
-        if grad.shape[1] > 1:
-            later = _apply(decay[:, 1:].flip(1).conj(), grad[:, :-1].flip(1), grad[:, -1])
-            total = torch.cat([later.flip(1), grad[:, -1:]], 1)
-        before = torch.cat([h.unsqueeze(1), states[:, :-1]], 1)
-        return total * before.conj(), total, total[:, 0] * decay[:, 0].conj()
+        if (
+            torch.is_grad_enabled()
+        ):  # to be differentiated again: by operations that have gradients themselves
+            total = grad
+            if grad.shape[1] > 1:
+                later = _apply(decay[:, 1:].flip(1).conj(), grad[:, :-1].flip(1), grad[:, -1])
+                total = torch.cat([later.flip(1), grad[:, -1:]], 1)
+            before = torch.cat([h.unsqueeze(1), states[:, :-1]], 1)
+            return total * before.conj(), total, total[:, 0] * decay[:, 0].conj()
+        total, d_decay, last = torch.empty_like(states), torch.empty_like(states), grad.shape[1] - 1
+        now = total[:, last].copy_(grad[:, last])
+        rows = zip(grad[:, :last].unbind(1), decay[:, 1:].unbind(1), total[:, :last].unbind(1), strict=True)
+        for grad_t, decay_later, total_t in reversed(list(rows)):
+            now = torch.addcmul(grad_t, decay_later.conj(), now, out=total_t)
+        torch.mul(total[:, 1:], states[:, :-1].conj(), out=d_decay[:, 1:])
+        torch.mul(total[:, 0], h.conj(), out=d_decay[:, 0])
+        return d_decay, total, total[:, 0] * decay[:, 0].conj()
 
     @staticmethod
     def jvp(ctx: Any, d_decay: Tensor, d_drive: Tensor, d_h: Tensor) -> Tensor:

@@ -53,6 +53,11 @@ def _recomputed(chunk: Callable[..., Any], *args: Any) -> Any:
     hooks: bool = torch._C._autograd._saved_tensors_hooks_is_enabled()  # type: ignore[attr-defined]
     if not torch.is_grad_enabled() or not hooks:
         return chunk(*args)
+    if not torch.compiler.is_compiling():
+        # without a backward there is nothing to save, and the first checkpoint of a process imports for seconds
+        read = (*args, *(c.cell_contents for c in chunk.__closure__ or ()))
+        if not any(isinstance(x, Tensor) and x.requires_grad for x in read):
+            return chunk(*args)
     return checkpoint(chunk, *args, use_reentrant=False, preserve_rng_state=False, determinism_check="none")
 
 
@@ -77,7 +82,7 @@ def _common(inputs: dict[str, tuple[Tensor, int]]) -> tuple[tuple[int, ...], int
     if len(lengths) < len(inputs) or len(set(lengths.values())) != 1:
         raise ValueError(f"inputs are (batch…, time, axes…) with one length; found {lengths}")
     leads = [x.shape[: x.dim() - own - 1] for x, own in inputs.values()]
-    return tuple(torch.broadcast_shapes(*leads)), next(iter(lengths.values()))
+    return tuple(torch.broadcast_shapes(*leads)), next(iter(lengths.values()))  # type: ignore[no-untyped-call]
 
 
 def _flat(x: Tensor, own: int, lead: tuple[int, ...]) -> Tensor:
