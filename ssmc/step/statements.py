@@ -154,7 +154,7 @@ class Round:
                 at = el.d.first[name]
                 el.error(errors_axes.OutputAxes(span, name, written, v.axes, at))
                 continue
-            kind = output_kind(s)
+            kind = "complex" if s.inferred and v.kind == "complex" else output_kind(s)
             if not fits(v.kind, kind):
                 shown = f"output {name}{show(written) if s.axes else ''}"
                 what = f"the output `{name}`"

@@ -143,6 +143,7 @@ class Declaration:
     """One declarator of an `input`, `param`, `state` or `output` line. `axes` is None without brackets.
 
     `kind` is None, `complex`, `bool` or `int`; `init` is the default, initial value, or an output's expression.
+    `inferred` is true for what Python's `return` makes, which cannot say a kind: complex where the value is.
     """
 
     role: Role
@@ -152,6 +153,7 @@ class Declaration:
     init: Expr | None
     reverse: bool
     span: Span = _span()
+    inferred: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

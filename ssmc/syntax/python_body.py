@@ -232,7 +232,7 @@ class BodyReader:
         span = self.expressions.span(node)
         if isinstance(node, ast.Name):
             self.expressions.check_name(node.id, span)
-            return nodes.Declaration("output", nodes.Identifier(node.id, span), None, None, None, False, span)
+            return nodes.Declaration("output", nodes.Identifier(node.id, span), None, None, None, False, span, True)
         value = self.expressions.read(node)
         if name is None:
             remedy = "give each output a name by a statement of its own: `z = …`, then `return y, z`"
@@ -241,7 +241,7 @@ class BodyReader:
         if name in taken | self.assigned:
             remedy = f"`{name}` is in use: name the result by a statement, then return that name"
             raise NotLegal(wrong.WrongReturn(span, "the output has no name", remedy))
-        return nodes.Declaration("output", nodes.Identifier(name, span), None, None, value, False, span)
+        return nodes.Declaration("output", nodes.Identifier(name, span), None, None, value, False, span, True)
 
 
 def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
