@@ -153,13 +153,12 @@ def _worth_once(node: Node) -> bool:
 
 def is_number(node: Node) -> bool:
     """Whether a value is made of constants and sizes alone: a number of the host language, never a tensor."""
-    match node:
-        case n.Const() | n.Size():
-            return True
-        case n.Map(args=args):
-            return not node.axes and all(is_number(a) for a in args)
-        case _:
+    if node.axes:
+        return False
+    for x in n.postorder([node]):
+        if not isinstance(x, n.Const | n.Size) and (x.axes or not isinstance(x, n.Map)):
             return False
+    return True
 
 
 def _map_statement(statement: k.Statement, change: object, walk: object) -> k.Statement:
@@ -284,22 +283,26 @@ def _under_output_names(
     ar: Arena, body: tuple[k.Statement, ...], outputs: Mapping[str, Axes]
 ) -> tuple[k.Statement, ...]:
     """A value that a lowering named after an output, with a number, and that is stored there: without the number."""
-    lets = {s.target: s for s in body if isinstance(s, k.Let)}
-    new: dict[Node, Local] = {}
+    lets = {s.target for s in body if isinstance(s, k.Let)}
+    new: dict[str, str] = {}
     for s in body:
-        if isinstance(s, k.Store) and isinstance(s.value, Local) and s.value in lets and s.value not in new:
+        if isinstance(s, k.Store) and isinstance(s.value, Local) and s.value in lets and s.value.name not in new:
             stem, _, number = s.value.name.rpartition("_")
             if stem == s.buffer and number.isdigit() and set(outputs.get(stem, "?")) == set(s.value.axes):
-                new[s.value] = ar.local(stem, s.value.axes, s.value.kind)
+                new[s.value.name] = stem
     if not new:
         return body
 
+    def renamed(node: Node) -> Local | None:
+        # by name: inside a loop over the steps the same name stands for one step of the tile
+        return ar.local(new[node.name], node.axes, node.kind) if isinstance(node, Local) and node.name in new else None
+
     def change(node: Node) -> Node:
-        return ar.substitute([node], new.get)[0]
+        return ar.substitute([node], renamed)[0]
 
     def walk(inner: tuple[k.Statement, ...]) -> tuple[k.Statement, ...]:
         changed = (_map_statement(s, change, walk) for s in inner)
-        return tuple(replace(s, target=new.get(s.target, s.target)) if isinstance(s, k.Let) else s for s in changed)
+        return tuple(replace(s, target=renamed(s.target) or s.target) if isinstance(s, k.Let) else s for s in changed)
 
     return walk(body)
 
