@@ -79,12 +79,19 @@ def power(a: Interval, b: Interval) -> Interval:
     if b.low == b.high and b.low == int(b.low) and int(b.low) % 2 == 0 and b.low > 0:
         top = max(abs(a.low), abs(a.high))
         bottom = 0.0 if a.low <= 0 <= a.high else min(abs(a.low), abs(a.high))
-        return Interval(bottom**b.low, top**b.low if top < INF else INF)
+        return Interval(_raised(bottom, b.low), _raised(top, b.low))
     if a.low >= 0:
         if a.high <= 1 and b.low >= 0:
             return UNIT
         return NONNEGATIVE
     return ANY
+
+
+def _raised(x: float, p: float) -> float:
+    try:
+        return x**p
+    except OverflowError:
+        return INF
 
 
 def absolute(a: Interval) -> Interval:
