@@ -270,6 +270,9 @@ class _Step:
                 raise CompilerBug(f"{node!r} inside a loop over the steps")
 
     def _back(self, name: str, steps: int) -> Array:
+        """What the register's source was `steps` steps before this one."""
+        if name not in self.own:  # it has run already
+            return self.over._delayed(self.over.graph.register[name], steps)[:, self.now]
         line = self.own[name]
         if steps > len(line):
             raise CompilerBug(f"`{name}` is read {steps} steps back and holds {len(line)}")

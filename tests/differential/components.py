@@ -140,7 +140,8 @@ def clamped(b: Builder, axes: list[str]) -> None:
     h = b.state(axes, init=b.choices.one_of("", " = 0.25"))
     x = drive(b, axes)
     lo, hi = b.choices.one_of(("-1", "1"), ("-0.5", "2.0"))
-    text = b.choices.one_of(f"clamp({h} + {x}, {lo}, {hi})", f"min(max({h} + {x}, {lo}), {hi})")
+    # never exactly at a bound, where the derivative is anything between that of its sides
+    text = b.choices.one_of(f"clamp({h} + {x} + 0.01, {lo}, {hi})", f"min(max({h} + {x} + 0.01, {lo}), {hi})")
     before_or_after(b, h, guarded(b, text, axes))
 
 

@@ -46,9 +46,14 @@ SPECS = {
         "axis D; input x[D]; state b[D] bool, m[D]; m = where(b, 0, 0.9*m) + x; b = m > 0.7; "
         "output y = m; output k bool = b"
     ),
+    # the filter's line has run, and is read in a loop over the steps all the same, because its input is made in one
+    "a filter of a whole past": (
+        "axis T; axis W = 2; input x, g; param b[W], a[W]; state h; v = max[T](past[T](x))*tanh(x); "
+        "h = logaddexp(h + logsigmoid(g), transfer(b, a, v)); output y = h + prev(v, 2)"
+    ),
     "a clamp under a reset": "input x, c bool; state h; h = where(c, 0, clamp(h + x, -1, 1)); output y = h",
 }
-LAWS = {"a state that decays by nothing": {"g": "bits"}}
+LAWS = {"a filter of a whole past": {"a": "small"}, "a state that decays by nothing": {"g": "bits"}}
 
 
 @pytest.mark.parametrize("name", SPECS)
