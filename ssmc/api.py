@@ -205,14 +205,16 @@ class Compiled:
         return (result, state) if options.get("return_state") else result
 
     @_untraced
-    def step(self, state: Mapping[str, Any] | None, /, *args: Any, **named: Any) -> tuple[Any, dict[str, Any]]:
-        """One step: `state` as a call or `init_state` gives it (None: the initial one), inputs (batch…, axes…).
+    def step(self, state: Mapping[str, Any] | None = None, /, *args: Any, **named: Any) -> tuple[Any, dict[str, Any]]:
+        """One step: `state` as a call or `init_state` gives it (none: the initial one), inputs (batch…, axes…).
 
         Gives `(outputs, new state)`. Raises SpecError, also where a state runs in reverse.
         """
         from ssmc.runtime import call
         from ssmc.runtime.arguments import split_options
 
+        if state is None:
+            state = named.pop("state", None)
         windowed = self._windowed(named.get("sizes"))
         if windowed is not self:
             return windowed.step(state, *args, **named)

@@ -89,7 +89,7 @@ def power(a: Interval, b: Interval) -> Interval:
 
 def _raised(x: float, p: float) -> float:
     try:
-        return x**p
+        return math.pow(x, p)
     except OverflowError:
         return INF
 
