@@ -303,7 +303,8 @@ _entries: list[Operator] = [
     Operator("gelu", 1, _real_inexact, lambda xp, x: 0.5 * x * (1 + xp.erf(x * math.sqrt(0.5))),
              lambda sp, x: x * (1 + sp.erf(x / sp.sqrt(2))) / 2, _d_gelu,
              lambda a: Interval(0.0 if a.low >= 0 else -0.17, max(a.high, 0.0)), (0,), cost=20),
-    Operator("relu", 1, _real_numeric, lambda xp, x: xp.maximum(x, 0), lambda sp, x: sp.Max(x, 0),
+    # a choice, not a maximum: the derivative at 0 is 0, not half of one side's
+    Operator("relu", 1, _real_numeric, lambda xp, x: xp.where(x <= 0, 0, x), lambda sp, x: sp.Max(x, 0),
              _chain(lambda ar, x, y: _step(ar, x, ar.const(1.0), ar.const(0.0))),
              lambda a: Interval(max(a.low, 0.0), max(a.high, 0.0)), (1,)),
     Operator("softplus", 1, _real_inexact, lambda xp, x: xp.softplus(x), lambda sp, x: sp.log(1 + sp.exp(x)),
