@@ -51,7 +51,7 @@ SPECS = {
         "axis T; axis W = 2; input x, g; param b[W], a[W]; state h; v = max[T](past[T](x))*tanh(x); "
         "h = logaddexp(h + logsigmoid(g), transfer(b, a, v)); output y = h + prev(v, 2)"
     ),
-    "relu at zero": "input x, c bool; state h; h = where(c, 0, 0.5*h + x); output y = relu(h)",
+    "relu at zero": "input x; state h; h = 0.5*h; output y = relu(h)*x",
     "a clamp under a reset": "input x, c bool; state h; h = where(c, 0, clamp(h + x, -1, 1)); output y = h",
 }
 LAWS = {"a filter of a whole past": {"a": "small"}, "a state that decays by nothing": {"g": "bits"}}
