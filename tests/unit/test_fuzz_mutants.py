@@ -66,9 +66,8 @@ def mutate(text: str, pool: list[str], rng: random.Random) -> str:
 
 def front_end(text: str) -> None:
     """Everything between a text and its plan. Raises `SpecError` where the text is wrong."""
-    from ssmc.step.build import build
-
     from ssmc.recurrence.analyse import analyse
+    from ssmc.step.build import build
     from ssmc.step.verify import verify
     from ssmc.syntax.parser import parse
 
