@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ def packed(case: Case, tensors: Tensors) -> float:
     row = {n: x[0] if n in names else x for n, x in tensors.items()}
     whole = harness.by_name(case, spec(**row, cu_seqlens=torch.tensor(CUTS)))
     worst = 0.0
-    for first, last in zip(CUTS, CUTS[1:], strict=False):
+    for first, last in pairwise(CUTS):
         piece = harness.by_name(case, spec(**{n: x[first:last] if n in names else x for n, x in row.items()}))
         worst = max(worst, error({n: y[first:last] for n, y in whole.items()}, piece))
     return worst

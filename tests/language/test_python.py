@@ -9,7 +9,7 @@ import torch
 import ssmc
 from ssmc import Input, Param, State
 from tests.language.support import Case, agrees, cases, run, softmax, softplus
-from tests.language.test_time import gbt1, zoh1
+from tests.language.time_loops import gbt1, zoh1
 
 # mypy and ruff need not know the names of the language: the bodies are read, never run
 # ruff: noqa: B007, F722, F821, F841, RET504, UP037
