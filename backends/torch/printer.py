@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from ssmc.backends.torch import adjoint, support
 from ssmc.backends.torch.expressions import DTYPES, method
 from ssmc.backends.torch.passes import print_pass
-from ssmc.backends.torch.scope import INDENT, Scope, assign, indented, names_in, pruned
+from ssmc.backends.torch.scope import INDENT, Scope, assign, indented, names_in, one_line, pruned
 from ssmc.backends.torch.standalone import print_apply, usage
 
 from ssmc.diagnostics import CompilerBug
@@ -45,10 +45,10 @@ def _header(scope: Scope, body: str, standalone: bool) -> str:
     graph, program = scope.graph, scope.program
     file = graph.source.name.rsplit("/", 1)[-1]
     out = [
-        f"# {graph.name}, from {file} (sha256 {graph.source.sha256[:12]}), by ssmc. Edit the spec, not this file.",
+        f"# {graph.name}, from {one_line(file)} (sha256 {graph.source.sha256[:12]}), by ssmc. Edit the spec, not this file.",
         "#",
     ]
-    out += [f"#   {line}" for line in program.header]
+    out += [f"#   {one_line(line)}" for line in program.header]
     legend = [f"{p.name} [{', '.join(('batch', 'time', *p.axes))}]" for p in graph.inputs]
     legend += [f"{p.name} [{', '.join(p.axes)}]" for p in graph.params]
     out += ["#", *(f"#   {line}" for line in _filled(legend))]

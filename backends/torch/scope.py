@@ -165,7 +165,12 @@ def tuple_of(parts: Iterable[str]) -> str:
 
 def assign(name: str, code: str, span: Span | None) -> str:
     line = f"{name} = {code}"
-    return f"{line}  # {span.where.rsplit('/', 1)[-1]}" if span is not None else line
+    return f"{line}  # {one_line(span.where.rsplit('/', 1)[-1])}" if span is not None else line
+
+
+def one_line(text: str) -> str:
+    """Text for a comment: a file's name may hold anything, and must not end the comment."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def indented(lines: Iterable[str]) -> list[str]:
