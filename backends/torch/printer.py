@@ -43,9 +43,9 @@ def print_program(program: k.Program, standalone: bool = False) -> str:
 
 def _header(scope: Scope, body: str, standalone: bool) -> str:
     graph, program = scope.graph, scope.program
-    file = graph.source.name.rsplit("/", 1)[-1]
+    file = one_line(graph.source.name.rsplit("/", 1)[-1])
     out = [
-        f"# {graph.name}, from {one_line(file)} (sha256 {graph.source.sha256[:12]}), by ssmc. Edit the spec, not this file.",
+        f"# {graph.name}, from {file} (sha256 {graph.source.sha256[:12]}), by ssmc. Edit the spec, not this file.",
         "#",
     ]
     out += [f"#   {one_line(line)}" for line in program.header]
