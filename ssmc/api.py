@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ssmc.diagnostics import SpecError
@@ -279,10 +280,11 @@ class Compiled:
         """
         from ssmc.plan.choose import choose
 
-        return choose(
-            self._windowed(sizes).analysis, form=form or "auto", sizes=_sizes(sizes), batch=batch, length=length,
-            machine=target, formulas=True, gradients=gradients,
-        )  # fmt: skip
+        with _COMPILING:
+            return choose(
+                self._windowed(sizes).analysis, form=form or "auto", sizes=_sizes(sizes), batch=batch, length=length,
+                machine=target, formulas=True, gradients=gradients,
+            )  # fmt: skip
 
     def _chooser(self, form: Form, backend: str | None, device: torch.device) -> Callable[..., Program]:
         if backend is not None and backend not in BACKENDS:
@@ -336,7 +338,8 @@ class Compiled:
 
         if backend not in BACKENDS:
             raise SpecError([problems.NoSuchBackend(None, str(backend), BACKENDS)])
-        return source(lower(self.plan(_sizes(sizes), batch, length, form or "auto")), formatted=True)
+        with _COMPILING:
+            return source(lower(self.plan(_sizes(sizes), batch, length, form or "auto")), formatted=True)
 
     def save(
         self,
@@ -436,8 +439,13 @@ class Compiled:
         return SpecModule(self._windowed(sizes), params, call)
 
 
+# One thread compiles at a time: making a plan or a program adds to the spec's table of expressions, and Python's `ast`
+# (3.11) fails in two threads at once.
+_COMPILING = RLock()
+
+
 class Recent(OrderedDict[K, V]):
-    """A bounded memo: the least recently used entry goes first. Threads may make an entry twice, and no more."""
+    """A bounded memo that threads share: the least recently used entry goes first."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -450,9 +458,12 @@ class Recent(OrderedDict[K, V]):
             return found
         except KeyError:  # never there, or dropped by another thread just now
             pass
-        value = self[key] = make()
-        while len(self) > self.most:
-            self.popitem(last=False)
+        with _COMPILING:
+            if key not in self:
+                self[key] = make()
+            value = self[key]
+            while len(self) > self.most:
+                self.popitem(last=False)
         return value
 
 

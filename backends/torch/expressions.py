@@ -299,10 +299,9 @@ class Expressions:
     def _reduce(self, node: n.Reduce) -> tuple[str, int]:
         arg, over = node.arg, node.over
         if node.op == "sum" and node.kind in ("real", "complex"):
-            factors = list(_factors(arg))
-            tensors = [f for f in factors if f.axes]
-            if len(tensors) > 1:
-                return self._einsum(node, factors)
+            factors = n.factors(arg)
+            if len([f for f in factors if f.axes]) > 1:
+                return self._contraction(node, factors)
         dims = ", ".join(str(arg.axes.index(a)) for a in over)
         dims = dims if len(over) == 1 else f"({dims})"
         x = self._postfix(arg)
@@ -320,20 +319,51 @@ class Expressions:
             case _:
                 raise CompilerBug(f"the reduction {node.op} has no PyTorch code")
 
-    def _einsum(self, node: n.Reduce, factors: list[Node]) -> tuple[str, int]:
+    def _contraction(self, node: n.Reduce, factors: list[Node]) -> tuple[str, int]:
         scalars = [f for f in factors if not f.axes]
         tensors = [f for f in factors if f.axes]
-        letters = _letters([a for f in tensors for a in f.axes])
-        # an axis to be summed that no factor has cannot be: reduce checked it
-        pattern = ",".join("".join(letters[a] for a in f.axes) for f in tensors)
-        result = "".join(letters[a] for a in node.axes)
-        # a summed axis that only one factor has and that is summed alone is summed by einsum too
-        codes = ", ".join(self._cast(f, node, self.code(f)) for f in tensors)
-        code = f'torch.einsum("{pattern}->{result}", {codes})'
+        code = self._delayed(node, tensors) or self._linear(node, tensors) or self._einsum(node, tensors)
         if scalars:
             rest = " * ".join(self._wrap(self._print(s), PRODUCT + 1) for s in scalars)
-            return f"{rest} * {code}", PRODUCT
-        return code, ATOM
+            return f"{rest} * {self._wrap(code, PRODUCT + 1)}", PRODUCT
+        return code
+
+    def _delayed(self, node: n.Reduce, factors: list[Node]) -> tuple[str, int] | None:
+        """A sum over a window of the past: step by step, without the windows of all steps side by side."""
+        for frames, weight in (factors, factors[::-1]) if len(factors) == 2 else ():
+            if isinstance(frames, n.Frames) and node.over == (frames.axis,) and n.TIME in frames.arg.axes:
+                if frames.axis not in weight.axes or not set(weight.axes) <= set(frames.axes):
+                    continue
+                rest = tuple(a for a in frames.axes if a not in (n.BATCH, n.TIME, frames.axis))
+                lined = (n.BATCH, n.TIME, *rest)
+                x, halo = self._full(frames.arg, lined), self._halo(frames.halo, (n.BATCH, n.LAG, *rest))
+                w = self._cast(weight, node, self.as_axes(weight, (*lined, frames.axis)))
+                code = self._helper("_delayed", w, x, halo, str(frames.skip), str(frames.oldest_first))
+                return self._reordered(code, lined, node.axes)
+        return None
+
+    def _linear(self, node: n.Reduce, factors: list[Node]) -> tuple[str, int] | None:
+        """A matrix times the last axis of a batch."""
+        for matrix, x in (factors, factors[::-1]) if len(factors) == 2 else ():
+            if len(matrix.axes) != 2 or len(node.over) != 1 or matrix.kind != node.kind or x.kind != node.kind:
+                continue
+            (summed,) = node.over
+            (kept,) = (a for a in matrix.axes if a != summed)
+            if x.axes[-1] != summed or kept in x.axes or node.axes != (*x.axes[:-1], kept):
+                continue
+            if matrix.axes == (kept, summed):
+                return f"F.linear({self.code(x)}, {self.code(matrix)})", ATOM
+            return f"{self._wrap(self._print(x), PRODUCT)} @ {self._wrap(self._print(matrix), POSTFIX)}", PRODUCT
+        return None
+
+    def _einsum(self, node: n.Reduce, factors: list[Node]) -> tuple[str, int]:
+        letters = _letters([a for f in factors for a in f.axes])
+        # an axis to be summed that no factor has cannot be: reduce checked it
+        pattern = ",".join("".join(letters[a] for a in f.axes) for f in factors)
+        result = "".join(letters[a] for a in node.axes)
+        # a summed axis that only one factor has and that is summed alone is summed by einsum too
+        codes = ", ".join(self._cast(f, node, self.code(f)) for f in factors)
+        return f'torch.einsum("{pattern}->{result}", {codes})', ATOM
 
     # -- delays ------------------------------------------------------------------------------------------------
 
@@ -439,13 +469,6 @@ DTYPES = {"real": "real", "complex": "cplx", "int": "torch.int64", "bool": "torc
 
 def dtype_of(node: Node) -> str:
     return DTYPES[node.kind]
-
-
-def _factors(node: Node) -> list[Node]:
-    """The factors of a product, left to right."""
-    if isinstance(node, n.Map) and node.op == "mul":
-        return [*_factors(node.args[0]), *_factors(node.args[1])]
-    return [node]
 
 
 def _letters(axes: list[str]) -> dict[str, str]:

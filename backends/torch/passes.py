@@ -1,4 +1,4 @@
-"""A pass as PyTorch code: a loop over chunks whose body is a function of its own.
+"""A pass as PyTorch code: a loop over chunks whose body is a function of its own, or plain lines where it is not cut.
 
 The body is a function so that the backward can keep the carries alone and run it again. It reads parameters, sizes and
 values computed once from the function around it.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ssmc.backends.torch.expressions import DTYPES
-from ssmc.backends.torch.scope import INDENT, Names, Scope, assign, indented, tuple_of, values_of
+from ssmc.backends.torch.expressions import method
+from ssmc.backends.torch.scope import INDENT, Names, Scope, assign, indented, names_in, tuple_of, values_of, viewed
 
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Local, Node
 from ssmc.kernel import nodes as k
+from ssmc.source import Span
 
 
 def print_pass(scope: Scope, number: int, p: k.Pass, names: Names) -> list[str]:
@@ -36,8 +37,9 @@ class _Pass:
         loads = self._loads(self.loop.body)
         self.sequences = [x for x in loads if self.buffers[x].role in ("input", "workspace")]
         self.timed = "t" in loads
-        self.function = f"chunk_{self.number}" if self.loop.block else f"sweep_{self.number}"
+        self.function = f"chunk_{self.number}"
         self.flip = ".flip(1)" if self.loop.reverse else ""
+        self.spans: dict[str, Span | None] = {}  # of what is stored
 
     def lines(self) -> list[str]:
         scope, ex = self.scope, self.scope.expressions(self.names)
@@ -45,14 +47,56 @@ class _Pass:
         for s in self.p.before:
             assert isinstance(s, k.Let)
             out.append(assign(s.target.name, ex.code(s.value), s.span))
-        out += ["", *self._function(), ""]
-        out += [f"{c.target.name} = {ex.code(c.init)}" for c in self.loop.carries]
-        out += self._run()
+        init = [f"{c.target.name} = {ex.code(c.init)}" for c in self.loop.carries]
+        out += ["", *self._function(), "", *init, *self._run()] if self.loop.block else [*init, *self._at_once()]
         for s in self.p.final:
             b = self.buffers[s.buffer]
             inner = scope.expressions({**self.names, ("size", n.LAG): "1"})
             out.append(f'new_state["{b.entry}"] = {scope.stored(inner, s.value, b.axes, b.kind)}')
         return out
+
+    # -- the whole sequence at once ------------------------------------------------------------------------------
+
+    def _at_once(self) -> list[str]:
+        names = self._inside(self.names)
+        begin: list[str] = []
+        if self.timed:
+            first, last = ("t0 + length", "t0, -1") if self.loop.reverse else ("t0 + 1", "t0 + length + 1")
+            names["load", "t"] = "t_tile"
+            begin.append(f"t_tile = torch.arange({first}, {last}, device=device)")
+        for x in self.sequences if self.loop.reverse else ():
+            names["load", x] = f"{x}_tile"
+            begin.append(f"{x}_tile = {x}.flip(1)")
+        body, sets, stored = self._body(names)
+        # a value turned round must not be read by the others any more, nor must a carry
+        last_of_all = {c: code for c, code in sets.items() if code != c}
+        given = self._views()
+        for buffer, code in stored.items():
+            if self.loop.reverse:
+                last_of_all[buffer] = method(code, "flip(1)")
+            elif buffer in given:
+                body.append(assign(buffer, method(code, "clone()") + "  # the caller's otherwise", None))
+            elif code != buffer:
+                body.append(assign(buffer, code, self.spans[buffer]))
+        if last_of_all:
+            body.append(f"{', '.join(last_of_all)} = {', '.join(last_of_all.values())}")
+        if "steps" in names_in("\n".join(body)):
+            begin.insert(0, "steps = length")
+        return [*begin, *body]
+
+    def _views(self) -> set[str]:
+        """The outputs that would be views of what the caller gave."""
+        made: dict[str, Node] = {}
+        found: set[str] = set()
+        for s in self.loop.body:
+            if isinstance(s, k.Let | k.Store):
+                root = viewed(s.value)
+                root = made.get(root.name, root) if isinstance(root, n.Local) else root
+                if isinstance(s, k.Let):
+                    made[s.target.name] = root
+                elif self.buffers[s.buffer].role == "output" and isinstance(root, n.Load):
+                    found.add(s.buffer)
+        return found
 
     # -- the loop over chunks ------------------------------------------------------------------------------------
 
@@ -68,19 +112,12 @@ class _Pass:
             arguments.append(f"torch.arange({first}, {last}, device=device)")
         arguments += self.carried
         for x in self.sequences:
-            if chunk:
-                out.append(f"{x}_tiles = {x}{self.flip}.split({chunk}, 1)")
-            arguments.append(f"{x}_tiles[i]" if chunk else f"{x}{self.flip}")
+            out.append(f"{x}_tiles = {x}{self.flip}.split({chunk}, 1)")
+            arguments.append(f"{x}_tiles[i]")
         out += [f"{s}_parts: list[Tensor] = []" for s in self.stores]
-        if chunk:
-            out.append(
-                f"for i, start in enumerate(range(0, length, {chunk})):"
-                if self.sequences
-                else f"for start in range(0, length, {chunk}):"
-            )
-            out.append(f"{INDENT}steps = min({chunk}, length - start)")
-        else:
-            out += ["if length > 0:", f"{INDENT}start, steps = 0, length" if self.timed else f"{INDENT}steps = length"]
+        number = "i, start in enumerate(range" if self.sequences else "start in range"
+        out.append(f"for {number}(0, length, {chunk}){')' if self.sequences else ''}:")
+        out.append(f"{INDENT}steps = min({chunk}, length - start)")
         call = f"{self.function}({', '.join(['steps', *arguments])})"
         if self.loop.recompute:
             self.scope.used.add("_recomputed")
@@ -88,27 +125,34 @@ class _Pass:
         results = [*self.carried, *(f"{s}_part" for s in self.stores)]
         out.append(f"{INDENT}{tuple_of(results)} = {call}" if results else f"{INDENT}{call}")
         out += [f"{INDENT}{s}_parts.append({s}_part)" for s in self.stores]
-        for s in self.stores:
-            b = self.buffers[s]
-            shape = ", ".join("0" if a == n.TIME else self.names["size", n.base_axis(a)] for a in b.axes)
-            empty = f"torch.zeros({shape}, dtype={DTYPES[b.kind]}, device=device)"
-            out.append(f"{s} = torch.cat({s}_parts, 1){self.flip} if {s}_parts else {empty}")
-        return out
+        return [*out, *(f"{s} = torch.cat({s}_parts, 1){self.flip}" for s in self.stores)]
 
     # -- the body of a chunk -------------------------------------------------------------------------------------
 
     def _function(self) -> list[str]:
         loads = [*(["t"] if self.timed else []), *self.carried, *self.sequences]
         params = ", ".join(["steps: int", *(f"{x}: Tensor" for x in loads)])
-        names: Names = {**self.names, ("size", n.TIME): "steps", ("size", n.SOURCE): "steps"}
+        body, sets, stored = self._body(self._inside(self.names))
+        for buffer, code in stored.items():
+            if not code.isidentifier():
+                body.append(assign(f"{buffer}_tile", code, self.spans[buffer]))
+                stored[buffer] = f"{buffer}_tile"
+        results = [*(sets.get(c, c) for c in self.carried), *(stored[s] for s in self.stores)]
+        body.append(f"return {tuple_of(results)}" if results else "return ()")
+        return [f"def {self.function}({params}) -> tuple[Tensor, ...]:", *indented(body)]
+
+    def _inside(self, outside: Names) -> Names:
+        """The names inside the loop over time."""
+        names: Names = {**outside, ("size", n.TIME): "steps", ("size", n.SOURCE): "steps"}
         for s in self.loop.body:
             for node in n.postorder(list(values_of(s))):
                 if isinstance(node, n.Split):
                     names["size", n.base_axis(node.outer)] = f"-(-steps // {node.size})"
                     names["size", node.inner] = str(node.size)
-        return [f"def {self.function}({params}) -> tuple[Tensor, ...]:", *indented(self._body(names))]
+        return names
 
-    def _body(self, names: Names) -> list[str]:
+    def _body(self, names: Names) -> tuple[list[str], dict[str, str], dict[str, str]]:
+        """The lines; the code of each carry's next value and of each value to be stored."""
         scope, ex = self.scope, self.scope.expressions(names)
         out: list[str] = []
         sets: dict[str, str] = {}
@@ -126,16 +170,11 @@ class _Pass:
                     sets[target.name] = scope.kept(ex, value, target.axes, target.kind)
                 case k.Store(buffer=buffer, value=value, span=span):
                     b = self.buffers[buffer]
-                    code = scope.stored(ex, value, b.axes, b.kind)
-                    if not code.isidentifier():
-                        out.append(assign(f"{buffer}_tile", code, span))
-                        code = f"{buffer}_tile"
-                    stored[buffer] = code
+                    stored[buffer] = scope.stored(ex, value, b.axes, b.kind)
+                    self.spans[buffer] = span
                 case k.For():
                     out += self._steps(s, names, lets)
-        results = [*(sets.get(c, c) for c in self.carried), *(stored[s] for s in self.stores)]
-        out.append(f"return {tuple_of(results)}" if results else "return ()")
-        return out
+        return out, sets, stored
 
     # -- one step after the other --------------------------------------------------------------------------------
 

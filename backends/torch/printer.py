@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from ssmc.backends.torch import adjoint, support
 from ssmc.backends.torch.expressions import DTYPES, method
 from ssmc.backends.torch.passes import print_pass
-from ssmc.backends.torch.scope import INDENT, Scope, assign, indented, names_in, one_line, pruned
+from ssmc.backends.torch.scope import INDENT, Scope, assign, indented, names_in, one_line, pruned, tuple_of
 from ssmc.backends.torch.standalone import print_apply, usage
 
 from ssmc.diagnostics import CompilerBug
@@ -122,6 +122,12 @@ def _initial(scope: Scope) -> list[str]:
     )
 
 
+def _nothing(scope: Scope, b: k.Buffer) -> str:
+    """An output over no steps."""
+    shape = ", ".join("0" if a == n.TIME else _dimension(scope, b, a) for a in b.axes)
+    return f"torch.zeros({shape}, dtype={DTYPES[b.kind]}, device=device)"
+
+
 def _dimension(scope: Scope, b: k.Buffer, axis: str) -> str:
     if axis == n.BATCH:
         return "batch"
@@ -140,6 +146,8 @@ def _sequence(scope: Scope) -> list[str]:
     program, names = scope.program, scope.names()
     body = [*_prologue(scope, scope.like()), 't0 = state["t"]']
     body += [f"{scope.size(a)} = t0 + length" for a in scope.growing]
+    nothing = tuple_of(_nothing(scope, b) for b in scope.of_role("output"))
+    body += ["if length == 0:", f"{INDENT}return ({nothing}), {{**state}}"]
     body.append('new_state: dict[str, Any] = {"t": t0 + length}')
     if program.once:
         ex = scope.expressions(names)
@@ -214,7 +222,7 @@ def _returned(scope: Scope, codes: Mapping[str, str]) -> str:
 
 
 HELPERS = (
-    support._precision, support._shift, support._solve, support._lag, support._tail, support._frames,
+    support._precision, support._shift, support._solve, support._lag, support._tail, support._frames, support._delayed,
     support._logsumexp, support._logaddexp, support._number, support._phi, support._matrix_phi,
     support._split, support._join, support._prefix, support._powers, support._geometric, support._moment,
     support._fft_conv, support._recomputed, support._measured, support._common, support._flat,

@@ -112,10 +112,8 @@ class Scope:
 
     def kept(self, ex: Expressions, value: Node, axes: Axes, kind: Kind) -> str:
         """`stored`, in memory of its own: a state that is a view would keep what it is a view of, or change with it."""
-        code, root = self.stored(ex, value, axes, kind), value
-        while isinstance(root, n.Rename | n.Pick):
-            root = root.arg
-        return method(code, "clone()") if root is not value or isinstance(root, n.Load) else code
+        code = self.stored(ex, value, axes, kind)
+        return method(code, "clone()") if isinstance(viewed(value), n.Load) or viewed(value) is not value else code
 
     def prefixes(self, values: Iterable[Node], names: Names) -> list[str]:
         """Lines that compute the parallel prefixes below `values`, each once for all its slots."""
@@ -145,6 +143,16 @@ class Scope:
             lines.append(f"prefix{suffix} = _prefix(combine{suffix}, ({tuple_of(elements)}))")
             names["prefix", prefix_key(node)] = f"prefix{suffix}"
         return lines
+
+
+def viewed(node: Node) -> Node:
+    """What a value is a view of; itself, where it is none."""
+    while True:
+        match node:
+            case n.Rename(arg=arg) | n.Pick(arg=arg) | n.Map(op="real" | "imag" | "conj", args=(arg,)):
+                node = arg
+            case _:
+                return node
 
 
 def prefix_key(node: n.Prefix) -> str:

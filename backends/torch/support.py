@@ -67,6 +67,17 @@ def _frames(x: Tensor, halo: Tensor, size: int, skip: int, oldest_first: bool) -
     return frames if oldest_first else frames.flip(-1)
 
 
+def _delayed(weight: Tensor, x: Tensor, halo: Tensor, skip: int, oldest_first: bool) -> Tensor:
+    """The sum over the last steps of weight[..., i] * step: what `_frames` gives, never made."""
+    line, steps = torch.cat([halo, x], 1), x.shape[1]
+    ages = range(weight.shape[-1])
+    total: Tensor | None = None
+    for age, w in zip(reversed(ages) if oldest_first else ages, weight.unbind(-1), strict=True):
+        then = line.narrow(1, halo.shape[1] - skip - age, steps)
+        total = w * then if total is None else torch.addcmul(total, w, then)
+    return total if total is not None else torch.zeros_like(x)
+
+
 def _logsumexp(x: Tensor, dims: int | tuple[int, ...]) -> Tensor:
     """log(sum(exp(x))), -inf where every term is -inf (with a zero gradient)."""
     top = x.detach().amax(dims, keepdim=True)

@@ -426,3 +426,10 @@ def postorder(roots: tuple[Node, ...] | list[Node]) -> list[Node]:
         stack.append((node, True))
         stack.extend((c, False) for c in reversed(children(node)) if c not in seen)
     return order
+
+
+def factors(node: Node) -> list[Node]:
+    """The factors of a product, left to right."""
+    if isinstance(node, Map) and node.op == "mul":
+        return [*factors(node.args[0]), *factors(node.args[1])]
+    return [node]

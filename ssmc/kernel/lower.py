@@ -22,8 +22,9 @@ from ssmc.expr.nodes import Axes, Local, Node
 from ssmc.kernel import nodes as k
 from ssmc.kernel.naming import Names, finish
 from ssmc.kernel.regroup import regroup_products
-from ssmc.kernel.schedule import FREE, Sweep, sweeps, unbounded
+from ssmc.kernel.schedule import FREE, Schedule, Sweep, unbounded
 from ssmc.kernel.verify import verify
+from ssmc.kernel.words import describe
 from ssmc.plan.nodes import Plan
 from ssmc.recurrence.nodes import Analysis, Component
 from ssmc.source import Span
@@ -196,15 +197,15 @@ def lower(plan: Plan) -> k.Program:
     ]
     state_buffer = {b.entry: b for b in buffers if b.role == "state"}
     output_buffer = {b.entry: b for b in buffers if b.role == "output"}
-    order, stage = sweeps(plan)
+    schedule = Schedule(plan)
     drafts: list[_Draft] = []
-    for sweep in order:
-        draft = _Draft(plan, sweep, stage, drafts, names, ports, state_buffer, buffers)
+    for sweep in schedule.sweeps:
+        draft = _Draft(plan, sweep, schedule, drafts, names, ports, state_buffer, buffers)
         drafts.append(draft)
         draft.compute(LOWERINGS)
         for output in (o for o in graph.outputs if o.name in sweep.outputs):
             draft.store(output_buffer[output.name].name, output.value, output.span)
-    passes = [d.finish() for d in drafts]
+    passes = [p for p in (d.finish() for d in drafts) if p.loop.body or p.final]
     program = k.Program(
         graph.name,
         graph,
@@ -230,7 +231,7 @@ class _Draft:
         self,
         plan: Plan,
         sweep: Sweep,
-        stage: Callable[[Node], int],
+        schedule: Schedule,
         earlier: list[_Draft],
         names: Names,
         ports: dict[str, str],
@@ -238,7 +239,7 @@ class _Draft:
         buffers: list[k.Buffer],
     ) -> None:
         self.graph, self.arena = plan.analysis.graph, plan.analysis.graph.arena
-        self.sweep, self.stage, self.names, self.states, self.buffers = sweep, stage, names, states, buffers
+        self.sweep, self.schedule, self.names, self.states, self.buffers = sweep, schedule, names, states, buffers
         self.earlier = list(earlier)
         self.tiles = Tiles(plan.analysis, names, ports, True, self.bring)
         self.before: list[k.Statement] = []
@@ -279,19 +280,25 @@ class _Draft:
             local = self.arena.local(self.names.fresh(f"{node.register}_whole"), whole.axes, whole.kind)
             self.before.append(k.Let(local, whole, register.span))
             return local
-        at = self.stage(node)
-        return self.earlier[at].export(node) if FREE < at < self.sweep.index else None
+        at = self.schedule.stage(node)
+        earlier = FREE < at < self.sweep.index
+        return self.earlier[at].export(node) if earlier and self.schedule.crosses(node) else None
 
     def _whole(self, source: Node) -> Node:
         """The whole sequence of a value, which is not this pass's own."""
-        at = self.stage(source)
+        at = self.schedule.stage(source)
         return (self.earlier[max(at, 0)] if self.earlier else self).export(source)
 
     def export(self, node: Node) -> Node:
         if node not in self.exported:
             value = self.tiles.tile(node)
             axes = (n.BATCH, n.TIME, *node.axes)
-            ws = k.Buffer(self.names.fresh(self.arena.labels.get(node, "carried")), axes, value.kind, "workspace")
+            ws = k.Buffer(
+                self.names.fresh(self.arena.labels.get(node) or describe(value, self.arena)),
+                axes,
+                value.kind,
+                "workspace",
+            )
             self.buffers.append(ws)
             self.stores.append(k.Store(ws.name, value, self.graph.span_of(node)))
             self.exported[node] = self.arena.load(ws.name, ws.axes, ws.kind)
@@ -378,8 +385,8 @@ def _title(sweep: Sweep) -> str:
         for c, choice in sweep.components
     )
     direction = "from the last step to the first" if sweep.reverse else "over time"
-    chunks = f"in chunks of {sweep.chunk}" if sweep.chunk else "at once"
-    return f"{direction}, {chunks}" + (f" ({what})" if what else "")
+    how = f"{direction}, in chunks of {sweep.chunk}" if sweep.chunk else "the whole sequence at once"
+    return f"{how} ({what})" if what else how
 
 
 def _header(plan: Plan) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ def finish(program: k.Program, names: Names) -> k.Program:
     """Hoist parameter-only expressions and name shared ones."""
     ar = program.arena
     params = {b.name for b in program.buffers if b.role == "param"}
-    outputs = {b.name: b.axes for b in program.buffers if b.role == "output"}
+    outputs = {b.name: b.axes for b in program.buffers if b.role in ("output", "workspace")}
     hoisted: dict[Node, Node] = {}
     once: list[k.Statement] = []
 

@@ -14,14 +14,14 @@ from ssmc.expr.nodes import Local, Node
 from ssmc.kernel import nodes as k
 from ssmc.kernel.lower import Tiles
 from ssmc.recurrence.nodes import Component
-from ssmc.step.nodes import reads_of
+from ssmc.step.nodes import depending
 
 
 def lower_recurrent(tiles: Tiles, component: Component, chunk: int) -> None:
     graph, ar = tiles.graph, tiles.arena
     own = set(component.registers)
     sources = [graph.register[r].source for r in component.registers]
-    inside = core(sources, own)
+    inside = depending(sources, own)
 
     carries: list[k.Carry] = []
     now: dict[str, Local] = {}
@@ -106,12 +106,3 @@ def operand_name(node: Node, users: dict[Node, list[Node]], inside: set[Node], f
     if ops == {"mul"}:
         return f"{fallback}_decay"
     return f"{fallback}_drive" if ops <= {"add", "sub"} and ops else f"{fallback}_in"
-
-
-def core(sources: list[Node], own: set[str]) -> set[Node]:
-    """The nodes between a component's own reads and its sources."""
-    inside: set[Node] = set()
-    for node in n.postorder(sources):
-        if own & set(reads_of(node)) or any(c in inside for c in n.children(node)):
-            inside.add(node)
-    return inside

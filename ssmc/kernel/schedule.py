@@ -3,26 +3,28 @@
 A pass sweeps time once, in one direction, in chunks of one length. Components are put into the earliest pass that runs
 in their direction with their chunk length and follows what they read (and what their readouts are computed from, in a
 form that holds no states). A value that belongs to one pass and is used in a later one crosses through a workspace of
-the whole sequence (lower.py asks for it when it meets one): the greatest expression that the earlier pass can compute
-alone, so that a readout crosses, not the state. What depends on no register is computed again where it is needed.
+the whole sequence (lower.py asks for it when it meets one): a readout, not the state it is made from, and the factors
+of a large product, not the product. What depends on no register is computed again where it is needed, but
+for projections and what they are computed from (projections.py): these have passes over the whole sequence at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
+from ssmc.kernel.projections import projections
 from ssmc.plan.nodes import Choice, Plan
 from ssmc.recurrence.chunkable import chunked_readings
 from ssmc.recurrence.invariant import invariant_readings
-from ssmc.recurrence.nodes import Component
+from ssmc.recurrence.nodes import Analysis, Component
 from ssmc.recurrence.readout import Tap
 from ssmc.recurrence.separable import MatrixForm, matrix_form
-from ssmc.step.nodes import StepGraph
+from ssmc.step.nodes import StepGraph, depending
 
-FREE = -1  # the stage of a value that depends on no register
+FREE = -1  # the stage of a value that depends on no register and is no projection
+AT_ONCE = 0  # the chunk of a pass without a recurrence, which has no reason to be cut
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,16 @@ class Sweep:
     outputs: tuple[str, ...]
 
 
+WIDE = 64  # the size of any axis, where values are compared by what they hold
+
+
 class _Draft:
-    def __init__(self, reverse: bool, chunk: int | None) -> None:
+    """`whole`: for what runs over the whole sequence at once, delay lines and projections; no recurrence joins it."""
+
+    def __init__(self, reverse: bool, chunk: int | None, whole: bool = False) -> None:
         self.reverse = reverse
         self.chunk = chunk  # None until a component that minds joins
+        self.whole = whole
         self.members: list[tuple[Component, Choice]] = []
 
 
@@ -47,80 +55,129 @@ def unbounded(graph: StepGraph, node: Node) -> bool:
     return isinstance(node, n.History) and graph.register[node.register].depth.unbounded
 
 
-def sweeps(plan: Plan) -> tuple[tuple[Sweep, ...], Callable[[Node], int]]:
-    """The passes of a plan, in order; and the stage of any expression: the first pass that can compute it, or FREE."""
-    graph = plan.analysis.graph
-    drafts: list[_Draft] = []
-    pass_of: dict[str, int] = {}
-    cyclic = {r for c in plan.analysis.components if c.recurrent for r in c.registers}
-    stages: dict[Node, int] = {}
+class Schedule:
+    """The passes of a plan, in order (`sweeps`), and where values are computed and cross."""
 
-    def stage(root: Node) -> int:
+    def __init__(self, plan: Plan) -> None:
+        analysis = plan.analysis
+        self.graph = analysis.graph
+        self.members = list(zip(analysis.components, plan.choices, strict=True))
+        self.cyclic = {r for c in analysis.components if c.recurrent for r in c.registers}
+        taps = {c.index: _taps(analysis, c, choice) for c, choice in self.members}
+        self.needs = {
+            c.index: [self.graph.register[r].source for r in c.registers] + _parts(taps[c.index])
+            for c in analysis.components
+        }
+        # what a component computes itself stays in its pass
+        self.held: set[Node] = set()
+        for c in (c for c in analysis.components if c.recurrent):
+            own = [self.graph.register[r].source for r in c.registers]
+            self.held |= depending([*own, *(tap.node for tap in taps[c.index])], set(c.registers))
+        roots = [*self.graph.roots, *(x for needs in self.needs.values() for x in needs)]
+        self.projections = projections(analysis, roots, self.held)
+        self.pass_of: dict[str, int] = {}
+        self.stages: dict[Node, int] = {}
+        self.crossings: dict[Node, set[Node]] = {}
+        self.drafts = [_Draft(False, None, whole=True)] if self.projections.first else []
+        self.sweeps = self._sweeps()
+
+    def _sweeps(self) -> tuple[Sweep, ...]:
+        drafts = self.drafts
+        for component, choice in self.members:
+            needs = self.needs[component.index]
+            inside = depending(needs, set(component.registers))
+            earliest = max((self.stage(x) for x in n.postorder(needs) if x not in inside), default=0)
+            where = self._join(max(earliest, 0), component, choice)
+            drafts[where].members.append((component, choice))
+            for r in component.registers:
+                self.pass_of[r] = where
+        last = max((self.stage(o.value) for o in self.graph.outputs), default=0)
+        while len(drafts) <= max(last, 0):
+            drafts.append(_Draft(False, None))
+        outputs: list[list[str]] = [[] for _ in drafts]
+        for o in self.graph.outputs:
+            outputs[max(self.stage(o.value), 0)].append(o.name)
+        return tuple(
+            Sweep(i, d.reverse, d.chunk if d.chunk is not None else AT_ONCE, tuple(d.members), tuple(outputs[i]))
+            for i, d in enumerate(drafts)
+        )
+
+    def stage(self, root: Node) -> int:
+        """The first pass that can compute an expression, or FREE."""
         for node in n.postorder([root]):
-            if node in stages:
+            if node in self.stages:
                 continue
-            at = max((stages[k] for k in n.children(node)), default=FREE)
+            at = max((self.stages[k] for k in n.children(node)), default=FREE)
             match node:
                 case n.Read(register=r) | n.Window(register=r) | n.History(register=r):
-                    late = unbounded(graph, node) and r not in cyclic
-                    at = max(at, pass_of[r] + late)
-            stages[node] = at
-        return stages[root]
+                    late = unbounded(self.graph, node) and r not in self.cyclic
+                    at = max(at, self.pass_of[r] + late)
+            if node in self.projections.found:
+                at = self._whole(max(at, 0), reverse=None)
+            self.stages[node] = at
+        return self.stages[root]
 
-    for component, choice in zip(plan.analysis.components, plan.choices, strict=True):
-        own = set(component.registers)
-        earliest = 0
-        needs = [graph.register[r].source for r in component.registers] + _tap_parts(plan, component, choice)
-        for node in n.postorder(needs):
-            match node:
-                case n.Read(register=r) | n.Window(register=r) | n.History(register=r) if r not in own:
-                    late = unbounded(graph, node) and r not in cyclic
-                    earliest = max(earliest, pass_of[r] + late)
-        where = _join(drafts, earliest, component, choice)
-        drafts[where].members.append((component, choice))
-        for r in component.registers:
-            pass_of[r] = where
-    last = max((stage(o.value) for o in graph.outputs), default=0)
-    while len(drafts) <= max(last, 0):
-        drafts.append(_Draft(False, None))
+    def crosses(self, node: Node) -> bool:
+        """Whether a value of an earlier pass crosses itself, and not what it is elementwise computed from."""
+        return self._crossing(node) == {node}
 
-    outputs: list[list[str]] = [[] for _ in drafts]
-    for o in graph.outputs:
-        outputs[max(stage(o.value), 0)].append(o.name)
-    return tuple(
-        Sweep(i, d.reverse, d.chunk if d.chunk is not None else DEFAULT_CHUNK, tuple(d.members), tuple(outputs[i]))
-        for i, d in enumerate(drafts)
-    ), stage
+    def _crossing(self, root: Node) -> set[Node]:
+        """What crosses where a value is used: as little as can be; a value with a name before what it is of."""
+        for node in n.postorder([root]):
+            if node in self.crossings:
+                continue
+            self.crossings[node] = {node}
+            if isinstance(node, n.Map | n.Rename) and node not in self.held:
+                below = {x for c in n.children(node) if self.stage(c) != FREE for x in self.crossings[c]}
+                own, less = WIDE ** len(node.axes), sum(WIDE ** len(x.axes) for x in below)
+                if less < own or (less == own and node not in self.graph.arena.labels):
+                    self.crossings[node] = below
+        return self.crossings[root]
+
+    def _join(self, earliest: int, component: Component, choice: Choice) -> int:
+        """The pass a component joins: the earliest possible one that fits, else a new one at the end."""
+        drafts = self.drafts
+        if self.projections.lines & set(component.registers):
+            return self._whole(earliest, component.reverse)
+        chunk = choice.chunk if component.recurrent else None
+        for i in range(earliest, len(drafts)):
+            d = drafts[i]
+            if d.whole or d.reverse != component.reverse:
+                continue
+            if chunk is None or d.chunk is None or d.chunk == chunk:
+                d.chunk = chunk if d.chunk is None else d.chunk
+                return i
+        return self._append(earliest, _Draft(component.reverse, chunk))
+
+    def _whole(self, earliest: int, reverse: bool | None) -> int:
+        """The first pass over the whole sequence at once, from `earliest`; in a direction, if that matters."""
+        for i in range(earliest, len(self.drafts)):
+            if self.drafts[i].whole and reverse in (None, self.drafts[i].reverse):
+                return i
+        return self._append(earliest, _Draft(bool(reverse), None, whole=True))
+
+    def _append(self, earliest: int, draft: _Draft) -> int:
+        while len(self.drafts) < earliest:
+            self.drafts.append(_Draft(False, None))
+        self.drafts.append(draft)
+        return len(self.drafts) - 1
 
 
-def _tap_parts(plan: Plan, component: Component, choice: Choice) -> list[Node]:
-    """What the readouts of a form that holds no states are computed from, besides the component itself."""
-    analysis = plan.analysis
+def _taps(analysis: Analysis, component: Component, choice: Choice) -> tuple[Tap, ...]:
+    """The readouts of a form that holds no states."""
     found: tuple[Tap, ...] | Node = ()
     if component.recurrent and choice.form == "chunked":
         form = matrix_form(analysis, component)
         found = chunked_readings(analysis, component, form) if isinstance(form, MatrixForm) else ()
     elif component.recurrent and choice.form == "conv":
         found = invariant_readings(analysis, component)
+    return found if isinstance(found, tuple) else ()
+
+
+def _parts(taps: tuple[Tap, ...]) -> list[Node]:
+    """What readouts are computed from, besides the component itself."""
     parts: list[Node] = []
-    for tap in found if isinstance(found, tuple) else ():
+    for tap in taps:
         parts += [tap.constant] if tap.constant is not None else []
         parts += [x for reading in tap.readings for x in (reading.left, reading.right)]
     return parts
-
-
-DEFAULT_CHUNK = 0  # a pass without a recurrence has no reason to be cut
-
-
-def _join(drafts: list[_Draft], earliest: int, component: Component, choice: Choice) -> int:
-    """The pass a component joins: the earliest possible one that fits, else a new one at the end."""
-    chunk = choice.chunk if component.recurrent else None
-    for i in range(earliest, len(drafts)):
-        d = drafts[i]
-        if d.reverse == component.reverse and (chunk is None or d.chunk is None or d.chunk == chunk):
-            d.chunk = chunk if d.chunk is None else d.chunk
-            return i
-    while len(drafts) < earliest:
-        drafts.append(_Draft(False, None))
-    drafts.append(_Draft(component.reverse, chunk))
-    return len(drafts) - 1

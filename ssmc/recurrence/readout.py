@@ -65,6 +65,14 @@ def taps(analysis: Analysis, component: Component, accepts: Callable[[Reading], 
     roots += made
     # what the tap is computed from must be known when the component is lowered, in the order of the components
     known = {r for c in analysis.components if c.index < component.index for r in c.registers}
+
+    def tap(node: Node) -> Tap | None:
+        form = affine(ar, node, atoms)
+        if not isinstance(form, Affine) or not form.terms:
+            return None
+        readings = tuple(_reading(t, old) for t in form.terms)
+        return Tap(node, readings, form.constant) if all(map(accepts, readings)) and _reads(form) <= known else None
+
     found: dict[Node, Tap] = {}
     seen: set[Node] = set()
     stack = [r for r in roots if r in depends]
@@ -73,15 +81,16 @@ def taps(analysis: Analysis, component: Component, accepts: Callable[[Reading], 
         if node in seen:
             continue
         seen.add(node)
-        form = affine(ar, node, atoms)
-        if isinstance(form, Affine):
-            readings = tuple(_reading(t, old) for t in form.terms)
-            if form.terms and all(accepts(r) for r in readings) and _reads(form) <= known:
-                found[node] = Tap(node, readings, form.constant)
-                continue
+        below = [c for c in n.children(node) if c in depends]
+        here = tap(node)
+        # a readout times what has other axes: the readout alone holds less
+        widened = here is not None and all(len(c.axes) < len(node.axes) and tap(c) is not None for c in below)
+        if here is not None and not (below and widened):
+            found[node] = here
+            continue
         if node in atoms or name in reads_of(node):
             return node
-        stack.extend(c for c in n.children(node) if c in depends)
+        stack.extend(below)
     return tuple(found.values())
 
 

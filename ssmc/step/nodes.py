@@ -143,3 +143,12 @@ def reads_of(node: Node) -> tuple[str, ...]:
             return (r,)
         case _:
             return ()
+
+
+def depending(roots: list[Node], registers: set[str]) -> set[Node]:
+    """The nodes at and below `roots` that are computed from reads of the registers, the reads themselves included."""
+    found: set[Node] = set()
+    for node in n.postorder(roots):
+        if registers & set(reads_of(node)) or any(c in found for c in n.children(node)):
+            found.add(node)
+    return found

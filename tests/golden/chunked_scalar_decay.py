@@ -100,6 +100,8 @@ def sequence(
     V = sizes["V"]
     real, _, device = _precision(q)
     t0 = state["t"]
+    if length == 0:
+        return (torch.zeros(batch, 0, V, dtype=real, device=device),), {**state}
     new_state: dict[str, Any] = {"t": t0 + length}
 
     # --- over time, in chunks of 64 (S: chunked)
@@ -138,7 +140,7 @@ def sequence(
         steps = min(64, length - start)
         S, o_part = _recomputed(chunk_1, steps, S, dt_tiles[i], k_tiles[i], q_tiles[i], v_tiles[i])
         o_parts.append(o_part)
-    o = torch.cat(o_parts, 1) if o_parts else torch.zeros(batch, 0, V, dtype=real, device=device)
+    o = torch.cat(o_parts, 1)
     new_state["S"] = S
 
     return (o,), new_state

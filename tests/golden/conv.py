@@ -157,32 +157,24 @@ def sequence(
     D = sizes["D"]
     real, _, device = _precision(u)
     t0 = state["t"]
+    if length == 0:
+        return (torch.zeros(batch, 0, D, dtype=real, device=device),), {**state}
     new_state: dict[str, Any] = {"t": t0 + length}
 
     # --- once: values of the parameters alone
     C_B = C * B
     exp_exp_A_log = torch.exp(-torch.exp(A_log))  # <text>:6
 
-    # --- over time, at once (h: conv)
-
-    def sweep_1(steps: int, h: Tensor, u: Tensor) -> tuple[Tensor, ...]:
-        y = skip * u + (
-            _fft_conv(
-                _geometric(C_B, exp_exp_A_log, steps, 1, 0).transpose(0, 1).transpose(0, 1),
-                u.transpose(1, 2),
-                0,
-            ).transpose(1, 2)
-            + _geometric(C * h, exp_exp_A_log, steps, 1, 1).transpose(1, 2)
-        )  # <text>:7
-        return _moment(u[..., None], exp_exp_A_log, B, h), y
-
+    # --- the whole sequence at once (h: conv)
     h = state["h"]
-    y_parts: list[Tensor] = []
-    if length > 0:
-        steps = length
-        h, y_part = sweep_1(steps, h, u)
-        y_parts.append(y_part)
-    y = torch.cat(y_parts, 1) if y_parts else torch.zeros(batch, 0, D, dtype=real, device=device)
+    steps = length
+    y = skip * u + (
+        _fft_conv(
+            _geometric(C_B, exp_exp_A_log, steps, 1, 0).transpose(0, 1).transpose(0, 1), u.transpose(1, 2), 0
+        ).transpose(1, 2)
+        + _geometric(C * h, exp_exp_A_log, steps, 1, 1).transpose(1, 2)
+    )  # <text>:7
+    h = _moment(u[..., None], exp_exp_A_log, B, h)
     new_state["h"] = h
 
     return (y,), new_state

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -90,6 +91,8 @@ def sequence(
     D = sizes["D"]
     real, _, device = _precision(x)
     t0 = state["t"]
+    if length == 0:
+        return (torch.zeros(batch, 0, D, dtype=real, device=device),), {**state}
     new_state: dict[str, Any] = {"t": t0 + length}
 
     # --- over time, in chunks of 256 (h: recurrent)
@@ -100,9 +103,7 @@ def sequence(
         h_t = h
         h_all_steps: list[Tensor] = []
         for h_decay_t, update_t, x_t in zip(h_decay.unbind(1), update.unbind(1), x.unbind(1), strict=True):
-            h_t = torch.addcmul(
-                update_t * torch.tanh(x_t + torch.einsum("dD,bD->bd", W, h_t)), h_decay_t, h_t
-            )  # <text>:7
+            h_t = torch.addcmul(update_t * torch.tanh(x_t + F.linear(h_t, W)), h_decay_t, h_t)  # <text>:7
             h_all_steps.append(h_t)
         h_all = torch.stack(h_all_steps, 1)
         y = 2 * h_all  # <text>:8
@@ -116,7 +117,7 @@ def sequence(
         steps = min(256, length - start)
         h, y_part = _recomputed(chunk_1, steps, h, g_tiles[i], x_tiles[i])
         y_parts.append(y_part)
-    y = torch.cat(y_parts, 1) if y_parts else torch.zeros(batch, 0, D, dtype=real, device=device)
+    y = torch.cat(y_parts, 1)
     new_state["h"] = h
 
     return (y,), new_state
@@ -128,9 +129,7 @@ def step(
     """One step: inputs (batch, axes…); the outputs of this step, and the state after it."""
     t = state["t"] + 1
     update = torch.sigmoid(g)  # <text>:6
-    h = (1 - update) * state["h"] + update * torch.tanh(
-        x + torch.einsum("dD,bD->bd", W, state["h"])
-    )  # <text>:7
+    h = (1 - update) * state["h"] + update * torch.tanh(x + F.linear(state["h"], W))  # <text>:7
     y = 2 * h  # <text>:8
     new_state = {
         "t": t,

@@ -44,11 +44,15 @@ def _tail(x: Tensor, halo: Tensor) -> Tensor:
     return torch.cat([halo.narrow(1, new, depth - new), x.narrow(1, steps - new, new)], 1)
 
 
-def _frames(x: Tensor, halo: Tensor, size: int, skip: int, oldest_first: bool) -> Tensor:
-    """The last `size` steps at every step, along a new last axis; `skip` of them are left out at the end."""
-    line = torch.cat([halo, x], 1)
-    frames = line.narrow(1, halo.shape[1] - skip - size + 1, x.shape[1] + size - 1).unfold(1, size, 1)
-    return frames if oldest_first else frames.flip(-1)
+def _delayed(weight: Tensor, x: Tensor, halo: Tensor, skip: int, oldest_first: bool) -> Tensor:
+    """The sum over the last steps of weight[..., i] * step: what `_frames` gives, never made."""
+    line, steps = torch.cat([halo, x], 1), x.shape[1]
+    ages = range(weight.shape[-1])
+    total: Tensor | None = None
+    for age, w in zip(reversed(ages) if oldest_first else ages, weight.unbind(-1), strict=True):
+        then = line.narrow(1, halo.shape[1] - skip - age, steps)
+        total = w * then if total is None else torch.addcmul(total, w, then)
+    return total if total is not None else torch.zeros_like(x)
 
 
 def _recomputed(chunk: Callable[..., Any], *args: Any) -> Any:
@@ -171,23 +175,24 @@ def sequence(
 ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
     """All steps: the outputs in the spec's order, and the state after the last."""
     D = sizes["D"]
-    W = sizes["W"]
     real, _, device = _precision(x)
     t0 = state["t"]
+    if length == 0:
+        return (torch.zeros(batch, 0, D, dtype=real, device=device),), {**state}
     new_state: dict[str, Any] = {"t": t0 + length}
 
     # --- over time, in chunks of 256 (conv.x: delay, prev.u: delay, behind: recurrent)
 
     def chunk_1(steps: int, conv_x: Tensor, prev_u: Tensor, behind: Tensor, x: Tensor) -> tuple[Tensor, ...]:
-        u_2 = F.silu(torch.einsum("dw,btdw->btd", w, _frames(x, conv_x, W, 0, False)))  # <text>:6
-        behind_drive = _lag(u_2, prev_u, 2)  # <text>:8
+        u = F.silu(_delayed(w, x, conv_x, 0, False))  # <text>:6
+        behind_drive = _lag(u, prev_u, 2)  # <text>:8
         behind_t = behind
         behind_all_steps: list[Tensor] = []
         for behind_drive_t in behind_drive.unbind(1):
             behind_t = 0.5 * behind_t + behind_drive_t  # <text>:8
             behind_all_steps.append(behind_t)
         behind_all = torch.stack(behind_all_steps, 1)
-        return _tail(x, conv_x), _tail(u_2, prev_u), behind_t, u_2, behind_all
+        return _tail(x, conv_x), _tail(u, prev_u), behind_t, u, behind_all
 
     conv_x = state["conv.x"]
     prev_u = state["prev.u"]
@@ -202,12 +207,8 @@ def sequence(
         )
         u_parts.append(u_part)
         behind_2_parts.append(behind_2_part)
-    u = torch.cat(u_parts, 1) if u_parts else torch.zeros(batch, 0, D, dtype=real, device=device)
-    behind_2 = (
-        torch.cat(behind_2_parts, 1)
-        if behind_2_parts
-        else torch.zeros(batch, 0, D, dtype=real, device=device)
-    )
+    u = torch.cat(u_parts, 1)
+    behind_2 = torch.cat(behind_2_parts, 1)
     new_state["conv.x"] = conv_x
     new_state["prev.u"] = prev_u
     new_state["behind"] = behind
@@ -230,7 +231,7 @@ def sequence(
         steps = min(256, length - start)
         ahead, y_part = _recomputed(chunk_2, steps, ahead, g_tiles[i], u_tiles[i], behind_2_tiles[i])
         y_parts.append(y_part)
-    y = torch.cat(y_parts, 1).flip(1) if y_parts else torch.zeros(batch, 0, D, dtype=real, device=device)
+    y = torch.cat(y_parts, 1).flip(1)
     new_state["ahead"] = ahead
 
     return (y,), new_state

@@ -115,6 +115,8 @@ def sequence(
     D = sizes["D"]
     real, _, device = _precision(x)
     t0 = state["t"]
+    if length == 0:
+        return (torch.zeros(batch, 0, D, dtype=real, device=device),), {**state}
     new_state: dict[str, Any] = {"t": t0 + length}
 
     # --- once: values of the parameters alone
@@ -145,7 +147,7 @@ def sequence(
         steps = min(2048, length - start)
         h, y_part = _recomputed(chunk_1, steps, h, g_tiles[i], x_tiles[i])
         y_parts.append(y_part)
-    y = torch.cat(y_parts, 1) if y_parts else torch.zeros(batch, 0, D, dtype=real, device=device)
+    y = torch.cat(y_parts, 1)
     new_state["h"] = h
 
     return (y,), new_state
