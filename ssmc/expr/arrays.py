@@ -10,6 +10,7 @@ An axis is a dimension number here; names are the evaluator's business.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
@@ -22,7 +23,7 @@ Dims = tuple[int, ...]
 _PHI_TERMS = 26
 
 
-class Arrays:
+class Arrays(ABC):
     """What both namespaces share; `lib` is the library's module, `dtypes` its dtype of each kind."""
 
     lib: Any
@@ -30,11 +31,11 @@ class Arrays:
 
     # -- kinds -------------------------------------------------------------------------------------------------
 
-    def asarray(self, value: Any, kind: Kind) -> Array:
-        raise NotImplementedError
+    @abstractmethod
+    def asarray(self, value: Any, kind: Kind) -> Array: ...
 
-    def cast(self, x: Array, kind: Kind) -> Array:
-        raise NotImplementedError
+    @abstractmethod
+    def cast(self, x: Array, kind: Kind) -> Array: ...
 
     def kind_of(self, x: Array) -> Kind:
         return next(k for k, d in self.dtypes.items() if d == x.dtype)
@@ -145,8 +146,8 @@ class Arrays:
 
     # -- shapes --------------------------------------------------------------------------------------------------
 
-    def transpose(self, x: Array, dims: Dims) -> Array:
-        raise NotImplementedError
+    @abstractmethod
+    def transpose(self, x: Array, dims: Dims) -> Array: ...
 
     def reshape(self, x: Array, shape: Sequence[int]) -> Array:
         return x.reshape(tuple(shape))
@@ -157,15 +158,15 @@ class Arrays:
     def flip(self, x: Array, dim: int) -> Array:
         return self.lib.flip(x, (dim,))
 
-    def concatenate(self, parts: Sequence[Array], dim: int) -> Array:
-        raise NotImplementedError
+    @abstractmethod
+    def concatenate(self, parts: Sequence[Array], dim: int) -> Array: ...
 
-    def stack(self, parts: Sequence[Array], dim: int) -> Array:
-        raise NotImplementedError
+    @abstractmethod
+    def stack(self, parts: Sequence[Array], dim: int) -> Array: ...
 
+    @abstractmethod
     def unbind(self, x: Array, dim: int) -> Sequence[Array]:
         """The slices along `dim`."""
-        raise NotImplementedError
 
     def arange(self, count: int) -> Array:
         return self.lib.arange(count, dtype=self.dtypes["int"])
@@ -253,8 +254,8 @@ class Arrays:
         step = self.cast(self.lib.diag(self.lib.ones(total - size), size), kind)
         return self._expm(padded + step)[..., :size, total - size :]
 
-    def _expm(self, matrix: Array) -> Array:
-        raise NotImplementedError
+    @abstractmethod
+    def _expm(self, matrix: Array) -> Array: ...
 
 
 def _filled(x: Array, dims: Dims) -> bool:

@@ -45,7 +45,7 @@ class Quantities:
         if self.symbolic:
             import sympy
 
-            return sympy.ceiling(a / sympy.sympify(b))
+            return sympy.ceiling(sympy.Integer(1) * a / b)
         return -(-a // b)
 
     def sqrt(self, a: Any) -> Any:
