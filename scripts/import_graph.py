@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # `ssmc` itself is the public face: it hands out what the levels below define.
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("ssmc.source", "ssmc.grammar"),
-    ("ssmc.diagnostics", "ssmc.render"),
+    ("ssmc.diagnostics", "ssmc.render", "ssmc.files"),
     ("ssmc.syntax",),
     ("ssmc.expr",),
     ("ssmc.step",),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import operator
+import os
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ssmc.diagnostics import SpecError
 from ssmc.runtime import problems
+from ssmc.runtime.arguments import whole
 from ssmc.source import Source
 
 if TYPE_CHECKING:
@@ -39,14 +42,19 @@ def load(path: str | Path, name: str | None = None) -> Compiled:
 
     Raises SpecError: the file cannot be read, a spec is wrong, or it holds several and none is named.
     """
-    from ssmc.syntax.reader import read
+    from ssmc.syntax.parser import parse
+    from ssmc.syntax.reader import choose_spec, read, read_spec_argument
 
-    text = str(path)
-    if name is None and not Path(text).exists():
-        before, colon, after = text.rpartition(":")
-        if colon and before and after.isidentifier():
-            text, name = before, after
-    return _compiled(read(text), name)
+    try:
+        text = os.fsdecode(path)
+    except TypeError:
+        raise SpecError([problems.NotAPath(None, f"a {type(path).__name__}")]) from None
+    if "\n" in text and "=" in text:
+        raise SpecError([problems.NotAPath(None, "the text of a spec")])
+    if _spec_name(name) is None:
+        text, name = read_spec_argument(text)
+    source = read(text)
+    return Compiled(choose_spec(parse(source), name), source)
 
 
 def compile(text: str, *, name: str | None = None) -> Compiled:
@@ -55,20 +63,17 @@ def compile(text: str, *, name: str | None = None) -> Compiled:
         raise SpecError([problems.NotText(None, f"a {type(text).__name__}")])
     if "\n" not in text and text.endswith(".ssm"):
         raise SpecError([problems.NotText(None, "the name of a file")])
-    return _compiled(Source("<text>", text), name)
-
-
-def _compiled(source: Source, name: str | None) -> Compiled:
     from ssmc.syntax.parser import parse
+    from ssmc.syntax.reader import choose_spec
 
-    specs = parse(source).specs
-    names = tuple(s.name.text for s in specs)
-    if name is None and len(specs) > 1:
-        raise SpecError([problems.SeveralSpecs(None, source.name, names)])
-    chosen = [s for s in specs if name is None or s.name.text == name]
-    if not chosen:
-        raise SpecError([problems.NoSuchSpec(None, source.name, name or "", names)])
-    return Compiled(chosen[0], source)
+    source = Source("<text>", text)
+    return Compiled(choose_spec(parse(source), _spec_name(name), 'name="{name}"'), source)
+
+
+def _spec_name(name: Any) -> str | None:
+    if name is not None and not isinstance(name, str):
+        raise SpecError([problems.BadOption(None, "name", f"is the name of a spec, not a {type(name).__name__}")])
+    return name
 
 
 def jit(
@@ -216,6 +221,9 @@ class Compiled:
 
         if state is None:
             state = named.pop("state", None)
+        if state is not None and not isinstance(state, Mapping):
+            why = f"comes first and is a dictionary, or None: not of type {type(state).__name__}"
+            raise SpecError([problems.BadOption(None, "state", why)])
         windowed = self._windowed(named.get("sizes"))
         if windowed is not self:
             return windowed.step(state, *args, **named)
@@ -280,6 +288,7 @@ class Compiled:
         """
         from ssmc.plan.choose import choose
 
+        batch, length = _count("batch", batch, 1), _count("length", length, 0)
         with _COMPILING:
             return choose(
                 self._windowed(sizes).analysis, form=form or "auto", sizes=_sizes(sizes), batch=batch, length=length,
@@ -349,12 +358,14 @@ class Compiled:
         *,
         sizes: Mapping[str, int] | None = None,
     ) -> tuple[Path, ...]:
-        """Write the generated module as `NAME.py` into `directory` (made where there is none); the files written."""
-        text = self.source(backend, form, sizes)
-        folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{self.name}.py"
-        path.write_text(text, encoding="utf-8")
+        """Write the generated module as `NAME.py` into `directory` (made where there is none); the files written.
+
+        Raises SpecError where it cannot be generated or written; then nothing is.
+        """
+        from ssmc.files import write_text
+
+        path = Path(directory) / f"{self.name}.py"
+        write_text(path, self.source(backend, form, sizes))
         return (path,)
 
     # -- saying ------------------------------------------------------------------------------------------------
@@ -385,7 +396,7 @@ class Compiled:
             from ssmc.kernel.printer import print_program
 
             return print_program(lower(plan)).rstrip("\n")
-        request = explain.Request(sizes=_sizes(sizes) or {}, batch=batch, length=length)
+        request = explain.Request(sizes=_sizes(sizes) or {}, batch=int(batch), length=int(length))
         return explain.as_json(plan, request) if json else explain.as_text(plan, request)
 
     def check(self) -> Analysis:
@@ -484,7 +495,8 @@ def _rounded(n: int) -> int:
 
 
 def _form_key(form: Form) -> Any:
-    return tuple(sorted(form.items())) if isinstance(form, Mapping) else form or "auto"
+    # the text of what is no form: the plan says so, and it need not be hashable
+    return tuple((str(k), str(v)) for k, v in form.items()) if isinstance(form, Mapping) else str(form or "auto")
 
 
 def _with_sizes(spec: nodes.Spec, sizes: Mapping[str, int]) -> nodes.Spec:
@@ -498,6 +510,14 @@ def _with_sizes(spec: nodes.Spec, sizes: Mapping[str, int]) -> nodes.Spec:
     return replace(spec, statements=statements)
 
 
+def _count(option: str, value: object, least: int) -> int:
+    """A batch or a length to plan for. Raises SpecError."""
+    number = whole(value)
+    if number is None or number < least:
+        raise SpecError([problems.BadOption(None, option, f"is an integer from {least} on, not {value!r}")])
+    return number
+
+
 def _sizes(sizes: Any) -> dict[str, int] | None:
     """`sizes=` checked to be names and sizes. Raises SpecError."""
     if sizes is None:
@@ -505,7 +525,9 @@ def _sizes(sizes: Any) -> dict[str, int] | None:
     if not isinstance(sizes, Mapping):
         raise SpecError([problems.BadOption(None, "sizes", 'is a dictionary from axis to size, as {"N": 16}')])
     for axis, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        if not isinstance(axis, str):
+            raise SpecError([problems.BadOption(None, "sizes", f"names its axes by text, not by {axis!r}")])
+        if whole(size) is None:
             why = f"gives the axis `{axis}` the size {size!r}; a size is an integer that is not negative"
             raise SpecError([problems.BadOption(None, "sizes", why)])
-    return dict(sizes)
+    return {axis: operator.index(size) for axis, size in sizes.items()}

@@ -84,6 +84,22 @@ class Problem:
         )
 
 
+@dataclass(frozen=True)
+class UnknownName(Problem):
+    """Base of the errors for a name that is none of those known: it lists them, and says which one is near."""
+
+    name: str
+    known: tuple[str, ...]
+
+    listing: ClassVar[str] = "there is"
+
+    def extra_notes(self) -> tuple[str, ...]:
+        return (f"{self.listing} {listed(self.known)}",)
+
+    def extra_helps(self) -> tuple[str, ...]:
+        return did_you_mean(self.name, self.known)
+
+
 class SpecError(Exception):
     """The spec, the call or the data is at fault. `diagnostics` says how; `str()` renders them as plain text."""
 
@@ -127,6 +143,14 @@ class Report:
         """Raise `SpecError` if an error was reported."""
         if self.has_errors:
             raise SpecError(self.diagnostics)
+
+
+def listed(names: Iterable[str]) -> str:
+    """`a`, `b` and `c`; or `nothing`."""
+    quoted = [f"`{name}`" for name in names]
+    if not quoted:
+        return "nothing"
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> tuple[str, ...]:

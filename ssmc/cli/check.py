@@ -64,7 +64,7 @@ def check_target(where: Target) -> Checked:
     checked = Checked("<stdin>" if where.is_stdin else where.path)
     try:
         file = parse(read_target(where))
-        specs = file.specs if where.name is None else (choose_spec(file, where.name),)
+        specs = file.specs if where.name is None else (choose_spec(file, where.name, where.choice),)
     except SpecError as error:
         checked.diagnostics.extend(error.diagnostics)
         return checked

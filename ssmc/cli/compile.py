@@ -6,14 +6,13 @@ from pathlib import Path
 
 import click
 
-from ssmc.cli.files import Target, write_directory
+from ssmc.cli.files import Target
 from ssmc.cli.options import (
     backend_option,
     chosen_form,
     form_option,
     json_option,
     load,
-    require_backend,
     size_option,
     spec_argument,
 )
@@ -43,10 +42,8 @@ def compile_(where: Target, backend: str, form: str, sizes: dict[str, int], out:
 
     The module needs torch, and not ssmc. Either all files are written or none.
     """
-    require_backend(backend)
     compiled = load(where)
-    options = {"sizes": sizes} if sizes else {}
-    made = write_directory(out, lambda scratch: compiled.save(scratch, backend, chosen_form(form), **options))
+    made = compiled.save(out, backend, chosen_form(form), sizes=sizes or None)
     if as_json:
         print_json({"backend": backend, "form": form, "files": [str(path) for path in made]})
     else:

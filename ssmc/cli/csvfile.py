@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from ssmc.cli.problems import BadCell, ColumnGap, DamagedData, RaggedTable
+from ssmc.cli.problems import BadCell, ColumnGap, DamagedData, RaggedTable, TwoColumns
 from ssmc.diagnostics import SpecError
 
 if TYPE_CHECKING:
@@ -24,34 +24,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """`rows` are the cells as text, without the header; `first_line` is where they start in the file."""
+    """`rows` are the cells as text, without the header; `lines` says for each row where in the file it ends."""
 
     path: str
     names: tuple[str, ...] | None
     rows: tuple[tuple[str, ...], ...]
-    first_line: int
+    lines: tuple[int, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What each column is asked for by: its name, else its number."""
+        return self.names if self.names is not None else tuple(str(n) for n in range(len(self.rows[0])))
+
+    def index(self, key: str) -> int:
+        """The one column of that name. Raises SpecError where two have it."""
+        if self.keys.count(key) > 1:
+            raise SpecError([TwoColumns(None, self.path, key)])
+        return self.keys.index(key)
 
     def column(self, index: int) -> NDArray[np.float64]:
         """One column as numbers, `(L,)`. Raises SpecError with the first cell that is none."""
         import numpy as np
 
         values = []
-        for n, row in enumerate(self.rows):
+        for line, row in zip(self.lines, self.rows, strict=True):
             value = _number(row[index])
             if value is None:
-                text = f"`{row[index]}`" if row[index].strip() else "an empty cell"
-                title = self.names[index] if self.names is not None else str(index)
-                raise SpecError([BadCell(None, self.path, self.first_line + n, title, text)])
+                text = f"`{row[index].strip()}`" if row[index].strip() else "an empty cell"
+                raise SpecError([BadCell(None, self.path, line, self.keys[index], text)])
             values.append(value)
         return np.array(values, dtype=np.float64)
 
     def everything(self) -> NDArray[np.float64]:
-        """All columns, `(L,)` for one and `(L, columns)` for more."""
+        """All columns, `(L, columns)`."""
         import numpy as np
 
-        width = len(self.rows[0]) if self.rows else len(self.names or ())
-        columns = [self.column(n) for n in range(width)]
-        return columns[0] if width == 1 else np.stack(columns, axis=-1)
+        return np.stack([self.column(n) for n in range(len(self.keys))], axis=-1)
 
 
 def _number(cell: str) -> float | None:
@@ -66,7 +74,9 @@ def read_table(path: str, data: bytes) -> Table:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SpecError([DamagedData(None, path, "csv", f"byte {error.start} is not UTF-8")]) from error
+        raise SpecError(
+            [DamagedData(None, path, "csv", f"byte {error.start} is not UTF-8", "save it as UTF-8")]
+        ) from error
     control = re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", text)
     if control is not None:
         raise SpecError([DamagedData(None, path, "csv", f"it has the control character {ord(control[0]):#04x}")])
@@ -84,10 +94,10 @@ def read_table(path: str, data: bytes) -> Table:
     for number, row in lines:
         if len(row) != width:
             raise SpecError([RaggedTable(None, path, number, len(row), width)])
-    rows = tuple(row for _, row in lines)
+    numbers, rows = zip(*lines, strict=True)
     if all(_number(cell) is not None for cell in rows[0]):
-        return Table(path, None, rows, 1)
-    return Table(path, tuple(cell.strip() for cell in rows[0]), rows[1:], 2)
+        return Table(path, None, rows, numbers)
+    return Table(path, tuple(cell.strip() for cell in rows[0]), rows[1:], numbers[1:])
 
 
 def arrays_of(table: Table, ranks: Mapping[str, int]) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
@@ -104,16 +114,16 @@ def arrays_of(table: Table, ranks: Mapping[str, int]) -> tuple[dict[str, NDArray
         found = _place(title, ranks)
         if found is None:
             unused.append(title)
-        else:
-            indices.setdefault(found[0], {})[found[1]] = column
+        elif indices.setdefault(found[0], {}).setdefault(found[1], column) != column:
+            raise SpecError([TwoColumns(None, table.path, title)])
     arrays: dict[str, NDArray[Any]] = {}
     for name, places in indices.items():
         shape = tuple(max(place[n] for place in places) + 1 for n in range(ranks[name]))
+        gap = next((place for place in product(*map(range, shape)) if place not in places), None)
+        if gap is not None:  # before any memory is taken: a column may be called `x_999999`
+            raise SpecError([ColumnGap(None, table.path, name, "_".join((name, *map(str, gap))))])
         array = np.empty((len(table.rows), *shape), dtype=np.float64)
-        for place in product(*map(range, shape)):
-            if place not in places:
-                missing = "_".join((name, *map(str, place)))
-                raise SpecError([ColumnGap(None, table.path, name, missing)])
+        for place in places:
             everywhere: tuple[Any, ...] = (slice(None), *place)
             array[everywhere] = table.column(places[place])
         arrays[name] = array

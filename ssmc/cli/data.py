@@ -5,9 +5,10 @@
 | `.npz`, `.safetensors` | every array under its name; `state.h` is the state `h` | yes |
 | `.npy` | one array | no |
 | `.csv` | a table: a line a time step (`csvfile`) | no |
-| `.wav` | a sound: one channel is `(L,)`, more are `(L, channels)` (`wav`) | no |
+| `.wav` | a sound: a column a channel, counted from 0 (`wav`) | no |
 
-Nothing is unpickled. An array has the shape that a call takes: `(batch…, L, axes…)` for an input, the axes alone for a
+Nothing is unpickled. The columns of a table or a sound are an input's axis; an input without axes takes one column. Any
+other array has the shape that a call takes: `(batch…, L, axes…)` for an input, the axes alone for a
 parameter, `(batch…, axes…)` for a state.
 """
 
@@ -22,8 +23,10 @@ from typing import TYPE_CHECKING, Any
 from ssmc.cli.problems import (
     CannotRead,
     DamagedData,
+    ManyColumns,
     NeedsName,
     NotStorable,
+    TooFewAxes,
     TwoArrays,
     UnknownArray,
     UnknownFormat,
@@ -33,6 +36,9 @@ from ssmc.diagnostics import SpecError
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
+
+    from ssmc.cli.csvfile import Table
 
 READ_FORMATS = (".npz", ".npy", ".safetensors", ".csv", ".wav")
 WRITE_FORMATS = (".npz", ".safetensors")
@@ -52,6 +58,31 @@ class Names:
         return (*self.inputs, *self.params, *(STATE_PREFIX + name for name in self.states))
 
 
+@dataclass(frozen=True)
+class Columns:
+    """What a table or a sound holds: `(L, columns)`, and what each column is asked for by."""
+
+    values: NDArray[Any]
+    keys: tuple[str, ...]
+
+    def pick(self, key: str, path: str) -> Columns:
+        if key not in self.keys:
+            raise SpecError([UnknownKey(None, key, self.keys, path)])
+        at = self.keys.index(key)
+        return Columns(self.values[:, at : at + 1], (key,))
+
+    def shaped(self, name: str, path: str, names: Names) -> NDArray[Any]:
+        """As the spec's `name` takes it. Raises SpecError where an input has no room for the columns."""
+        rank = names.inputs.get(name)
+        if rank == 1:
+            return self.values
+        if rank == 0 and len(self.keys) != 1:
+            raise SpecError([ManyColumns(None, path, name, self.keys)])
+        if rank:
+            raise SpecError([TooFewAxes(None, path, name, rank)])
+        return self.values[:, 0] if len(self.keys) == 1 else self.values
+
+
 @dataclass
 class Arrays:
     """What the files held: arguments by name, state entries by name, and remarks for the user."""
@@ -64,11 +95,11 @@ class Arrays:
     def put(self, name: str, array: Any, path: str, names: Names) -> None:
         """Add an array under a name of the spec. Raises SpecError where there is no such name, or it is taken."""
         if name not in names.all:
-            raise SpecError([UnknownArray(None, name, path, names.all)])
+            raise SpecError([UnknownArray(None, name, names.all, f"`{path}` holds")])
         if name in self.origin:
             raise SpecError([TwoArrays(None, name, self.origin[name], path)])
         self.origin[name] = path
-        tensor = _tensor(name, array, path)
+        tensor = _tensor(name, array.shaped(name, path, names) if isinstance(array, Columns) else array, path)
         if name in names.inputs or name in names.params:
             self.arguments[name] = tensor
         else:
@@ -81,6 +112,10 @@ def read_inputs(given: tuple[str, ...], names: Names) -> Arrays:
     for text in given:
         name, equals, rest = text.partition("=")
         if equals and (name in names.all or not Path(text).exists()):
+            if name not in names.all:
+                raise SpecError([UnknownArray(None, name, names.all, "`--input` names")])
+            if not rest:
+                raise SpecError([CannotRead(None, text, "no file is named")])
             found.put(name, _one(rest), rest, names)
         else:
             _read_all(text, names, found)
@@ -93,17 +128,16 @@ def _read_all(path: str, names: Names, found: Arrays) -> None:
         from ssmc.cli.csvfile import arrays_of, read_table
 
         table = read_table(path, _bytes(path))
-        if table.names is None:
-            found.put(_only_name(path, names), table.everything(), path, names)
-            return
         arrays, unused = arrays_of(table, names.inputs)
         for name, array in arrays.items():
             found.put(name, array, path, names)
-        if not arrays and len(table.names) == 1 and len(names.inputs) == 1:
-            found.put(next(iter(names.inputs)), table.everything(), path, names)
+        alone = len(table.keys) == 1 and len(names.inputs) == 1
+        if table.names is None or (alone and not arrays):
+            found.put(_only_name(path, names), _columns(table), path, names)
         elif unused:
             columns = ", ".join(f"`{name}`" for name in unused)
-            found.notes.append(f"note: `{path}`: no input has the name of {columns}: left unread")
+            how = f"--input NAME={path}:COLUMN takes one by its name here"
+            found.notes.append(f"note: `{path}`: no input has the name of {columns}: left unread; {how}")
     elif suffix in (".npz", ".safetensors"):
         for name, array in _archive(path).items():
             found.put(name, array, path, names)
@@ -131,22 +165,26 @@ def _one(text: str) -> Any:
         from ssmc.cli.csvfile import read_table
 
         table = read_table(path, _bytes(path))
-        if not key:
-            return table.everything()
-        columns = table.names or tuple(str(n) for n in range(len(table.rows[0])))
-        if key not in columns:
-            raise SpecError([UnknownKey(None, key, path, columns)])
-        return table.column(columns.index(key))
+        if key in table.keys:
+            return Columns(table.column(table.index(key))[:, None], (key,))
+        return _columns(table).pick(key, path) if key else _columns(table)
     if suffix in (".npz", ".safetensors"):
         archive = _archive(path)
         if not key and len(archive) == 1:
             return next(iter(archive.values()))
         if key not in archive:
-            raise SpecError([UnknownKey(None, key or "single array", path, tuple(archive))])
+            raise SpecError([UnknownKey(None, key or "single array", tuple(archive), path)])
         return archive[key]
-    if key:
-        raise SpecError([UnknownKey(None, key, path, ())])
-    return _single(path)
+    single = _single(path)
+    if not key:
+        return single
+    if isinstance(single, Columns):
+        return single.pick(key, path)
+    raise SpecError([UnknownKey(None, key, (), path)])
+
+
+def _columns(table: Table) -> Columns:
+    return Columns(table.everything(), table.keys)
 
 
 def _single(path: str) -> Any:
@@ -155,7 +193,8 @@ def _single(path: str) -> Any:
         from ssmc.cli.wav import WavError, read_wav
 
         try:
-            return read_wav(_bytes(path))[0]
+            samples, _ = read_wav(_bytes(path))
+            return Columns(samples, tuple(str(n) for n in range(samples.shape[1])))
         except WavError as error:
             raise SpecError([DamagedData(None, path, "wav", str(error))]) from error
     import numpy as np
@@ -164,7 +203,7 @@ def _single(path: str) -> Any:
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise SpecError([DamagedData(None, path, "npy", _first_line(error))]) from error
+        raise SpecError([DamagedData(None, path, "npy", *_said(error))]) from error
     if not isinstance(array, np.ndarray):
         array.close()
         raise SpecError([DamagedData(None, path, "npy", "it is an archive: name it .npz")])
@@ -181,7 +220,7 @@ def _archive(path: str) -> dict[str, Any]:
         try:
             return dict(load_file(path))
         except (SafetensorError, OSError, ValueError, KeyError) as error:
-            raise SpecError([DamagedData(None, path, "safetensors", _first_line(error))]) from error
+            raise SpecError([DamagedData(None, path, "safetensors", *_said(error))]) from error
     import numpy as np
 
     try:
@@ -190,18 +229,22 @@ def _archive(path: str) -> dict[str, Any]:
                 raise SpecError([DamagedData(None, path, "npz", "it is a single array: name it .npy")])
             return {name: archive[name] for name in archive.files}
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, KeyError, AttributeError) as error:
-        raise SpecError([DamagedData(None, path, "npz", _first_line(error))]) from error
+        raise SpecError([DamagedData(None, path, "npz", *_said(error))]) from error
 
 
-def _first_line(error: Exception) -> str:
+def _said(error: Exception) -> tuple[str, str]:
+    """Why a file could not be read, and what to do."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    # numpy takes what it does not know for a pickle, and says how to load one: nothing to do with a file of numbers
-    return "it does not hold plain arrays of numbers" if "pickle" in line else line
+    # numpy takes what it does not know for a pickle, and says how to load one: a pickle may run anything, and never is
+    if "pickle" in line:
+        return "it does not hold plain arrays of numbers", "save arrays whose dtype is a number, not `object`"
+    return line, ""
 
 
 def _suffix(path: str) -> str:
     suffix = Path(path).suffix.lower()
     if suffix not in READ_FORMATS:
+        _bytes(path, limit=1)  # a file that is not there has no format
         raise SpecError([UnknownFormat(None, path, ", ".join(READ_FORMATS))])
     return suffix
 
@@ -211,8 +254,17 @@ def _bytes(path: str, limit: int = -1) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read(limit)
-    except OSError as error:
-        raise SpecError([CannotRead(None, path, error.strerror or str(error))]) from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        near = _neighbours(Path(path)) if isinstance(error, FileNotFoundError) else ()
+        raise SpecError([CannotRead(None, path, why, near)]) from error
+
+
+def _neighbours(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(p.name for p in path.parent.iterdir() if p.suffix.lower() in READ_FORMATS)
+    except OSError:
+        return ()
 
 
 def _tensor(name: str, array: Any, path: str) -> torch.Tensor:
@@ -242,7 +294,7 @@ def write_arrays(path: Path, arrays: Mapping[str, torch.Tensor]) -> tuple[str, .
     """Write the arrays to `path`, atomically; remarks for the user. Raises SpecError."""
     import torch
 
-    from ssmc.cli.files import write_atomically
+    from ssmc.files import write_atomically
 
     check_writable(path)
     plain = {name: array.detach().cpu().contiguous() for name, array in arrays.items()}

@@ -9,11 +9,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import click
 
-from ssmc.cli.options import BACKENDS, available_backends, json_option
+from ssmc.api import BACKENDS
+from ssmc.cli.options import json_option
 from ssmc.cli.terminal import print_json, table
 
 REQUIRED = ("torch", "numpy", "lark", "sympy", "networkx", "click", "safetensors")
@@ -45,11 +45,12 @@ class Finding:
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Print versions, compilers, accelerators and the cache directory, and compile and compare a small spec.
+    """Print versions, compilers and accelerators, and compile and compare a small spec.
 
     Exit 1 where something that ssmc needs is missing or the self-check fails.
     """
-    findings = [*_versions(), *_compilers(), *_accelerators(), *_backends(), _cache(), _self_check()]
+    backends = [Finding("backend", name, "installed") for name in BACKENDS]
+    findings = [*_versions(), *_compilers(), *_accelerators(), *backends, _self_check()]
     healthy = all(f.ok is not False for f in findings)
     if as_json:
         print_json({"ok": healthy, "findings": [asdict(f) for f in findings]})
@@ -114,29 +115,6 @@ def _accelerators() -> list[Finding]:
     if len(found) == 1:
         found.append(Finding("device", "gpu", "none that torch can use"))
     return found
-
-
-def _backends() -> list[Finding]:
-    here = available_backends()
-    return [Finding("backend", name, "installed" if name in here else "not in this installation") for name in BACKENDS]
-
-
-def cache_directory() -> Path:
-    """Where compiled artefacts go: `$SSMC_CACHE`, else the user's cache directory."""
-    given = os.environ.get("SSMC_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME")
-    return Path(given) if given else Path(base or Path.home() / ".cache") / "ssmc"
-
-
-def _cache() -> Finding:
-    """The nearest directory that exists above the cache's must let us write, and the cache let nobody else."""
-    directory = cache_directory()
-    above = next((p for p in (directory, *directory.parents) if p.exists()), Path("/"))
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        return Finding("cache", str(directory), f"{above} is not writable", False)
-    if directory.exists() and os.name == "posix" and directory.stat().st_mode & 0o022:
-        return Finding("cache", str(directory), "others can write to it: chmod go-w", False)
-    return Finding("cache", str(directory), "writable" if directory.exists() else "will be made when needed", True)
 
 
 def _self_check() -> Finding:

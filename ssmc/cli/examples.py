@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from ssmc.cli.files import write_text
 from ssmc.cli.options import json_option
 from ssmc.cli.problems import NoSuchExample, WouldOverwrite
 from ssmc.cli.terminal import print_json, table
 from ssmc.diagnostics import SpecError
+from ssmc.files import write_text
 
 
 @dataclass(frozen=True)

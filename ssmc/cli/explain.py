@@ -20,7 +20,9 @@ from ssmc.cli.terminal import print_json
 @click.option(
     "--target", default="cpu", show_default=True, metavar="cpu|cuda:CC|hip:GFX", help="The machine to choose for."
 )
-@click.option("--after", metavar="PASS", help="Print the program as it is after a pass, and nothing else.")
+@click.option(
+    "--after", metavar="PASS", help="Print the program as it is after a pass (build, expand, lower), and nothing else."
+)
 @json_option
 def explain(
     where: Target,
@@ -38,7 +40,7 @@ def explain(
     """
     compiled = load(where)
     told = compiled.explain(sizes=sizes, batch=batch, length=length, target=target, after=after, json=as_json)
-    if isinstance(told, str):
+    if not as_json:
         click.echo(told)
     else:
-        print_json(told)
+        print_json({"spec": compiled.name, "after": after, "program": told} if after is not None else told)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from ssmc.cli.files import Target, read_target, write_text
+from ssmc.cli.files import Target, read_target
 from ssmc.cli.terminal import note, plural, show
 from ssmc.diagnostics import Diagnostic, SpecError
+from ssmc.files import write_text
 from ssmc.source import Source
 
 

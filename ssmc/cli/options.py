@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ssmc.api import BACKENDS
 from ssmc.cli.files import Target, read_target, target
+from ssmc.plan.nodes import FORM_NAMES
 
 if TYPE_CHECKING:
     from ssmc.api import Compiled
 
-FORMS = ("auto", "recurrent", "scan", "chunked", "conv", "newton")
-# Every backend the language of this command line knows; those that are installed are told by `available_backends`.
-BACKENDS = ("torch", "cpp", "triton")
+FORMS = ("auto", *FORM_NAMES)
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
@@ -54,23 +54,6 @@ backend_option = click.option(
 )
 
 
-def available_backends() -> tuple[str, ...]:
-    """The backends that this installation has."""
-    import importlib.util
-
-    return tuple(name for name in BACKENDS if importlib.util.find_spec(f"ssmc.backends.{name}") is not None)
-
-
-def require_backend(name: str) -> None:
-    """Raise SpecError where the backend is not in this installation."""
-    from ssmc.cli.problems import NoSuchBackend
-    from ssmc.diagnostics import SpecError
-
-    available = available_backends()
-    if name not in available:
-        raise SpecError([NoSuchBackend(None, name, available)])
-
-
 def load(where: Target) -> Compiled:
     """The compiled spec of a target; `-` reads the standard input. Raises SpecError."""
     from ssmc.api import Compiled
@@ -78,7 +61,7 @@ def load(where: Target) -> Compiled:
     from ssmc.syntax.reader import choose_spec
 
     source = read_target(where)
-    return Compiled(choose_spec(parse(source), where.name), source)
+    return Compiled(choose_spec(parse(source), where.name, where.choice), source)
 
 
 def chosen_form(form: str) -> str | None:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import ClassVar
 
-from ssmc.diagnostics import Problem, did_you_mean
-
-
-def listed(names: Iterable[str]) -> str:
-    """`a`, `b` and `c`; or `nothing`."""
-    quoted = [f"`{name}`" for name in names]
-    if not quoted:
-        return "nothing"
-    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
+from ssmc.diagnostics import Problem, UnknownName, did_you_mean, listed
 
 
 @dataclass(frozen=True)
@@ -26,17 +19,10 @@ class CannotRead(Problem):
 
     code: ClassVar[str] = "E901"
     title: ClassVar[str] = "cannot read `{path}`: {why}"
+    near: tuple[str, ...] = ()
 
-
-@dataclass(frozen=True)
-class CannotWrite(Problem):
-    """An output that the system does not take; nothing was written."""
-
-    path: str
-    why: str
-
-    code: ClassVar[str] = "E902"
-    title: ClassVar[str] = "cannot write `{path}`: {why}"
+    def extra_helps(self) -> tuple[str, ...]:
+        return did_you_mean(PurePath(self.path).name, self.near)
 
 
 @dataclass(frozen=True)
@@ -49,6 +35,10 @@ class DamagedData(Problem):
 
     code: ClassVar[str] = "E903"
     title: ClassVar[str] = "`{path}` is not a readable {kind} file: {why}"
+    remedy: str = ""
+
+    def extra_helps(self) -> tuple[str, ...]:
+        return (self.remedy,) if self.remedy else ()
 
 
 @dataclass(frozen=True)
@@ -79,39 +69,25 @@ class NeedsName(Problem):
 
 
 @dataclass(frozen=True)
-class UnknownArray(Problem):
-    """An array in the data whose name the spec does not declare."""
+class UnknownArray(UnknownName):
+    """An array in the data whose name the spec does not declare; `origin` is a file and its verb, or an option."""
 
-    name: str
-    path: str
-    names: tuple[str, ...]
+    origin: str
 
     code: ClassVar[str] = "E906"
-    title: ClassVar[str] = "`{path}` holds `{name}`, which the spec does not declare"
-
-    def extra_notes(self) -> tuple[str, ...]:
-        return (f"the spec takes {listed(self.names)}",)
-
-    def extra_helps(self) -> tuple[str, ...]:
-        return did_you_mean(self.name, self.names)
+    title: ClassVar[str] = "{origin} `{name}`, which the spec does not declare"
+    listing: ClassVar[str] = "the spec takes"
 
 
 @dataclass(frozen=True)
-class UnknownKey(Problem):
+class UnknownKey(UnknownName):
     """`--input x=FILE:KEY` where the file has no such key."""
 
-    key: str
     path: str
-    names: tuple[str, ...]
 
     code: ClassVar[str] = "E907"
-    title: ClassVar[str] = "`{path}` holds no `{key}`"
-
-    def extra_notes(self) -> tuple[str, ...]:
-        return (f"it holds {listed(self.names)}",)
-
-    def extra_helps(self) -> tuple[str, ...]:
-        return did_you_mean(self.key, self.names)
+    title: ClassVar[str] = "`{path}` holds no `{name}`"
+    listing: ClassVar[str] = "it holds"
 
 
 @dataclass(frozen=True)
@@ -124,11 +100,12 @@ class TwoArrays(Problem):
 
     code: ClassVar[str] = "E908"
     title: ClassVar[str] = "`{name}` is given twice: by `{first}` and by `{second}`"
+    helps: ClassVar[tuple[str, ...]] = ("leave one out, or take single arrays: --input NAME=FILE:KEY",)
 
 
 @dataclass(frozen=True)
 class BadCell(Problem):
-    """A cell of a table that is not a number."""
+    """A cell of a table that is not a number; `text` is how a person names its content."""
 
     path: str
     row: int
@@ -137,6 +114,11 @@ class BadCell(Problem):
 
     code: ClassVar[str] = "E909"
     title: ClassVar[str] = "`{path}`, line {row}, column `{column}`: {text} is not a number"
+
+    def extra_helps(self) -> tuple[str, ...]:
+        if re.fullmatch(r"`[+-]?\d+,\d+`", self.text):
+            return (f"write a decimal point: {self.text.replace(',', '.')}",)
+        return ("a cell is a number, `nan` or `inf`",)
 
 
 @dataclass(frozen=True)
@@ -150,6 +132,7 @@ class RaggedTable(Problem):
 
     code: ClassVar[str] = "E910"
     title: ClassVar[str] = "`{path}`, line {row}: {found} cells, and {expected} are expected"
+    helps: ClassVar[tuple[str, ...]] = ("every line has a cell for each column; one that is unknown is `nan`",)
 
 
 @dataclass(frozen=True)
@@ -180,20 +163,6 @@ class NotStorable(Problem):
 
 
 @dataclass(frozen=True)
-class NoSuchBackend(Problem):
-    """A backend that is not in this installation."""
-
-    name: str
-    available: tuple[str, ...]
-
-    code: ClassVar[str] = "E913"
-    title: ClassVar[str] = "there is no backend `{name}` in this installation of ssmc"
-
-    def extra_notes(self) -> tuple[str, ...]:
-        return (f"there is {listed(self.available)}",)
-
-
-@dataclass(frozen=True)
 class WouldOverwrite(Problem):
     """A copy that would replace a file of the user's."""
 
@@ -205,15 +174,53 @@ class WouldOverwrite(Problem):
 
 
 @dataclass(frozen=True)
-class NoSuchExample(Problem):
+class NoSuchExample(UnknownName):
     """A name that none of the examples has."""
-
-    name: str
-    names: tuple[str, ...]
 
     code: ClassVar[str] = "E915"
     title: ClassVar[str] = "there is no example `{name}`"
     helps: ClassVar[tuple[str, ...]] = ("`ssmc examples` lists them",)
 
-    def extra_helps(self) -> tuple[str, ...]:
-        return did_you_mean(self.name, self.names)
+    def extra_notes(self) -> tuple[str, ...]:
+        return ()  # they are too many
+
+
+@dataclass(frozen=True)
+class ManyColumns(Problem):
+    """A table, or a sound, of several columns for an input that is one number a step."""
+
+    path: str
+    name: str
+    keys: tuple[str, ...]
+
+    code: ClassVar[str] = "E916"
+    title: ClassVar[str] = "`{path}` has more than one column, and `{name}` is one number a step"
+    helps: ClassVar[tuple[str, ...]] = ("choose a column: --input {name}={path}:KEY",)
+
+    def extra_notes(self) -> tuple[str, ...]:
+        return (f"its columns are {listed(self.keys)}",)
+
+
+@dataclass(frozen=True)
+class TooFewAxes(Problem):
+    """A table, or a sound, without column names for an input of several axes."""
+
+    path: str
+    name: str
+    rank: int
+
+    code: ClassVar[str] = "E917"
+    title: ClassVar[str] = "`{path}` has one column after the other, and `{name}` has {rank} axes"
+    helps: ClassVar[tuple[str, ...]] = ("name the columns by their places (`{name}_0_0`, …), or give an .npz",)
+
+
+@dataclass(frozen=True)
+class TwoColumns(Problem):
+    """Two columns with one name, and it is asked for."""
+
+    path: str
+    name: str
+
+    code: ClassVar[str] = "E918"
+    title: ClassVar[str] = "`{path}` has the column `{name}` twice"
+    helps: ClassVar[tuple[str, ...]] = ("rename one of them",)

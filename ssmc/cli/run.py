@@ -15,7 +15,6 @@ from ssmc.cli.options import (
     form_option,
     json_option,
     load,
-    require_backend,
     size_option,
     spec_argument,
 )
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="FILE | NAME=FILE[:KEY]",
     help="Arrays by the spec's names (.npz, .npy, .safetensors, .csv, .wav); `state.h` is the initial state of `h`. "
-    "With NAME=, one array; with :KEY, that array or column of the file. Repeat for more.",
+    "With NAME=, one array; with :KEY, that array, column or channel of the file. Repeat for more.",
 )
 @backend_option
 @form_option
@@ -68,12 +67,11 @@ def run(
     """Run a spec on data, and print what came out.
 
     A table (.csv) has a line for each time step: the column `u` is the input `u`, the columns `x_0`, `x_1`, … are the
-    input `x` along its axis. A sound (.wav) with one channel is an input without axes. The final states are written as
-    `state.h`, so that the next run can go on from them.
+    input `x` along its axis. A sound (.wav) has a column a channel, `--input x=a.wav:0` is its first. The final states
+    are written as `state.h`, so that the next run can go on from them.
     """
     from ssmc.cli.data import STATE_PREFIX, check_writable, read_inputs, write_arrays
 
-    require_backend(backend)
     if out is not None:
         check_writable(out)
     compiled = load(where)

@@ -21,7 +21,7 @@ class WavError(ValueError):
 
 
 def read_wav(data: bytes) -> tuple[NDArray[np.floating[Any]], int]:
-    """The samples, `(L,)` for one channel and `(L, channels)` for more, and the rate in samples a second.
+    """The samples, `(L, channels)`, and the rate in samples a second.
 
     float32 for up to 24 bits and for 32-bit floats, which hold them exactly; float64 else. Raises WavError.
     """
@@ -81,4 +81,4 @@ def _samples(body: bytes, kind: int, channels: int, bits: int) -> NDArray[np.flo
         flat = (wide.reshape(-1).view("<i4") / 2.0**31).astype(np.float32)
     else:
         flat = raw.view("<i4") / 2.0**31
-    return flat if channels == 1 else flat.reshape(-1, channels)
+    return flat.reshape(-1, channels)

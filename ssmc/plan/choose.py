@@ -165,7 +165,7 @@ def _wanted(text: str) -> Wanted:
             return Wanted(known)
         if name == known and chunk.isascii() and chunk.isdigit():
             return Wanted(known, int(chunk))
-    raise SpecError([NoSuchForm(None, str(text), FORM_NAMES)])
+    raise SpecError([NoSuchForm(None, str(text), ("auto", *FORM_NAMES))])
 
 
 def _reason(component: Component, why: str) -> str:

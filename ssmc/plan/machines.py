@@ -46,6 +46,7 @@ def machine(target: str | Machine) -> Machine:
     """
     if isinstance(target, Machine):
         return target
+    target = str(target)
     if target in MACHINES:
         return MACHINES[target]
     if found := re.fullmatch(r"cuda:(\d{2,3})", target):

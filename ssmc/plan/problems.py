@@ -5,22 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ssmc.diagnostics import Problem, did_you_mean
+from ssmc.diagnostics import Problem, UnknownName
 
 
 @dataclass(frozen=True)
-class NoSuchForm(Problem):
-    name: str
-    forms: tuple[str, ...]
-
+class NoSuchForm(UnknownName):
     code: ClassVar[str] = "E801"
     title: ClassVar[str] = "there is no form `{name}`"
-
-    def extra_notes(self) -> tuple[str, ...]:
-        return (f"the forms are auto, {', '.join(self.forms)}",)
-
-    def extra_helps(self) -> tuple[str, ...]:
-        return did_you_mean(self.name, ("auto", *self.forms))
+    listing: ClassVar[str] = "the forms are"
 
 
 @dataclass(frozen=True)
@@ -41,18 +33,10 @@ class FormNotLegal(Problem):
 
 
 @dataclass(frozen=True)
-class NoStateForForm(Problem):
-    name: str
-    states: tuple[str, ...]
-
+class NoStateForForm(UnknownName):
     code: ClassVar[str] = "E803"
     title: ClassVar[str] = "`form=` names `{name}`, which is no state"
-
-    def extra_notes(self) -> tuple[str, ...]:
-        return (f"the states are {', '.join(self.states) or 'none'}",)
-
-    def extra_helps(self) -> tuple[str, ...]:
-        return did_you_mean(self.name, self.states)
+    listing: ClassVar[str] = "the states are"
 
 
 @dataclass(frozen=True)
@@ -66,30 +50,15 @@ class TwoForms(Problem):
 
 
 @dataclass(frozen=True)
-class NoSuchTarget(Problem):
-    name: str
-    targets: tuple[str, ...]
-
+class NoSuchTarget(UnknownName):
     code: ClassVar[str] = "E805"
     title: ClassVar[str] = "there is no description of the machine `{name}`"
-
-    def extra_notes(self) -> tuple[str, ...]:
-        return (f"the targets are {', '.join(self.targets)}, and any cuda:CC",)
-
-    def extra_helps(self) -> tuple[str, ...]:
-        return did_you_mean(self.name, self.targets)
+    listing: ClassVar[str] = "described are"
+    notes: ClassVar[tuple[str, ...]] = ("any other cuda:CC is taken for the nearest below it",)
 
 
 @dataclass(frozen=True)
-class NoSuchPass(Problem):
-    name: str
-    passes: tuple[str, ...]
-
+class NoSuchPass(UnknownName):
     code: ClassVar[str] = "E806"
     title: ClassVar[str] = "there is no pass `{name}`"
-
-    def extra_notes(self) -> tuple[str, ...]:
-        return (f"the passes are {', '.join(self.passes)}",)
-
-    def extra_helps(self) -> tuple[str, ...]:
-        return did_you_mean(self.name, self.passes)
+    listing: ClassVar[str] = "the passes are"

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ssmc.diagnostics import Problem, SpecError
 from ssmc.runtime import problems
 from ssmc.step.nodes import Port, StepGraph
+
+
+def whole(value: object) -> int | None:
+    """An integer that is not negative, of Python or of an array library; None for anything else."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        return None
+    try:
+        number = operator.index(value)
+    except TypeError:  # a tensor of several elements
+        return None
+    return number if number >= 0 else None
 
 
 def split_options(
@@ -34,7 +46,7 @@ def arrange(
     values = dict(zip(names, args, strict=False))
     for name, value in named.items():
         if name not in names:
-            found.append(problems.UnknownArgument(None, name, graph.name, names, tuple(options)))
+            found.append(problems.UnknownArgument(None, name, names, graph.name, tuple(options)))
         elif name in values:
             found.append(problems.GivenTwice(None, name, names.index(name) + 1))
         else:

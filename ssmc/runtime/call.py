@@ -17,7 +17,7 @@ from torch import Tensor
 from ssmc.diagnostics import Problem, SpecError
 from ssmc.runtime import problems
 from ssmc.runtime import state as states
-from ssmc.runtime.arguments import arrange
+from ssmc.runtime.arguments import arrange, whole
 from ssmc.runtime.initial import Memo, default_params, sizes_of_call
 from ssmc.runtime.program import Program
 from ssmc.runtime.segments import Segment, cut, run_cut
@@ -194,13 +194,14 @@ def run_step(graph: StepGraph, choose: Choose, bound: Bound) -> tuple[dict[str, 
 
 
 def _length(graph: StepGraph, of_inputs: int | None, given: int | None) -> int:
-    if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 0):
+    length = whole(given)
+    if given is not None and length is None:
         raise SpecError([problems.BadOption(None, "length", f"is a number of steps, not {given!r}")])
     if of_inputs is None:
-        if given is None:
+        if length is None:
             raise SpecError([problems.NeedsLength(None, graph.name)])
-        return given
-    if given is not None and given != of_inputs:
+        return length
+    if length is not None and length != of_inputs:
         raise SpecError([problems.BadOption(None, "length", f"is {given}, and the inputs have {of_inputs} steps")])
     return of_inputs
 

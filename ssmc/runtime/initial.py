@@ -6,7 +6,8 @@ Defaults are evaluated in double precision and then cast, whatever the precision
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from ssmc.expr.arrays import TorchArrays
 from ssmc.expr.evaluate import Evaluator, Named
 from ssmc.expr.nodes import Node, postorder
 from ssmc.runtime import problems
+from ssmc.runtime.arguments import whole
 from ssmc.runtime.shapes import Shape, axes_of, check_param
 from ssmc.runtime.tensors import COMPLEX_OF, Precision, check_kinds, convert, precision_of, value_of
 from ssmc.step.initial import table
@@ -168,18 +170,37 @@ def init_params(
 ) -> dict[str, Tensor]:
     """See `Compiled.init_params`."""
     if generator is None and seed is not None:
-        generator = torch.Generator().manual_seed(seed)
-    real = dtype or torch.get_default_dtype()
-    if not real.is_floating_point:
-        raise SpecError([problems.BadOption(None, "dtype", f"is {real}, which is no floating dtype")])
+        if whole(seed) is None:
+            raise SpecError([problems.BadOption(None, "seed", f"is an integer that is not negative, not {seed!r}")])
+        generator = torch.Generator().manual_seed(operator.index(seed))
+    real = _floating(dtype) or torch.get_default_dtype()
+    place = _place(device) or torch.get_default_device()
     wanted = {n.base_axis(a) for p in graph.params for a in p.axes}
     solved = solve_sizes(graph, {}, sizes, partial=True)
     if not wanted <= solved.keys():
         solved = _required(graph, {}, sizes, wanted)
     defaults = Defaults(graph, {}, solved, generator, drawing=True)
     dtypes = {"real": real, "complex": COMPLEX_OF.get(real, torch.complex64), "int": torch.int64, "bool": torch.bool}
-    place = torch.get_default_device() if device is None else torch.device(device)
     return {p.name: defaults.value(p.name).to(device=place, dtype=dtypes[p.kind]).clone() for p in graph.params}
+
+
+def _floating(dtype: object) -> torch.dtype | None:
+    """The dtype asked for, None for none. Raises SpecError where it is no floating one."""
+    if dtype is None or (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        return dtype
+    why = f"is {dtype!r}, which is no floating dtype, as `torch.float64` is"
+    raise SpecError([problems.BadOption(None, "dtype", why)])
+
+
+def _place(device: Any) -> torch.device | None:
+    """The device asked for, None for none. Raises SpecError where there is no such device here."""
+    if device is None:
+        return None
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError, ValueError, NotImplementedError) as error:
+        why = f"is {str(device)!r}, where no tensor can be made: {str(error).strip().splitlines()[0]}"
+        raise SpecError([problems.BadOption(None, "device", why)]) from None
 
 
 def _required(
@@ -195,23 +216,27 @@ def _required(
 
 def initial_state(graph: StepGraph, batch: int | Sequence[int], named: Mapping[str, Any]) -> dict[str, Any]:
     """See `Compiled.init_state`."""
-    shape = (batch,) if isinstance(batch, int) else tuple(batch)
-    if any(not isinstance(b, int) or isinstance(b, bool) or b < 0 for b in shape):
+    port = {p.name: p for p in graph.params}
+    named = dict(named)
+    if "batch" in named and "batch" not in port:
+        batch = named.pop("batch")
+    sizes_of_batch = [whole(b) for b in batch] if isinstance(batch, Iterable) else [whole(batch)]
+    shape = tuple(b for b in sizes_of_batch if b is not None)
+    if len(shape) != len(sizes_of_batch):
         why = f"is a number of sequences, or a shape of them, not {batch!r}"
         raise SpecError([problems.BadOption(None, "batch", why)])
-    port = {p.name: p for p in graph.params}
     options = {k: v for k, v in named.items() if k in STATE_OPTIONS and k not in port}
     given = {k: v for k, v in named.items() if k not in options and v is not None}
     unknown = [k for k in given if k not in port]
     if unknown:
-        raise SpecError([problems.UnknownArgument(None, k, graph.name, tuple(port), STATE_OPTIONS) for k in unknown])
+        raise SpecError([problems.UnknownArgument(None, k, tuple(port), graph.name, STATE_OPTIONS) for k in unknown])
     values = [value_of(k, x, port[k].kind, port[k].span) for k, x in given.items()]
     check_kinds(values)
     for v in values:
         check_param(port[v.name], v.tensor.shape)
     found = precision_of(values)
-    storage = options.get("dtype") or found.storage
-    device = found.device if options.get("device") is None else torch.device(options["device"])
+    storage = _floating(options.get("dtype")) or found.storage
+    device = _place(options.get("device")) or found.device
     precision = Precision(storage, storage if storage in COMPLEX_OF else torch.float32, device)
     sizes = _sizes_of_state(graph, {v.name: tuple(v.tensor.shape) for v in values}, options.get("sizes"))
     needed = [p for p in graph.params if p.name in _params_of_state(graph)]

@@ -9,15 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ssmc.diagnostics import Problem, did_you_mean
-
-
-def listed(names: Iterable[str]) -> str:
-    """`a`, `b` and `c`; or `nothing`."""
-    quoted = [f"`{name}`" for name in names]
-    if not quoted:
-        return "nothing"
-    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
+from ssmc.diagnostics import Problem, UnknownName, did_you_mean, listed
 
 
 def shape_text(shape: Iterable[object]) -> str:
@@ -29,22 +21,18 @@ def shape_text(shape: Iterable[object]) -> str:
 
 
 @dataclass(frozen=True)
-class UnknownArgument(Problem):
-    """A keyword that is neither an input, a param, nor a keyword of the call."""
+class UnknownArgument(UnknownName):
+    """A keyword that is neither an input, a param, nor one of the call's own, the `options`."""
 
-    name: str
     spec: str
-    ports: tuple[str, ...]
     options: tuple[str, ...]
 
     code: ClassVar[str] = "E701"
     title: ClassVar[str] = "`{spec}` has no input or param `{name}`"
-
-    def extra_notes(self) -> tuple[str, ...]:
-        return (f"it takes {listed(self.ports)}",)
+    listing: ClassVar[str] = "it takes"
 
     def extra_helps(self) -> tuple[str, ...]:
-        return did_you_mean(self.name, (*self.ports, *self.options))
+        return did_you_mean(self.name, (*self.known, *self.options))
 
 
 @dataclass(frozen=True)
@@ -206,19 +194,12 @@ class BadOption(Problem):
 
 
 @dataclass(frozen=True)
-class UnknownState(Problem):
-    name: str
+class UnknownState(UnknownName):
     spec: str
-    entries: tuple[str, ...]
 
     code: ClassVar[str] = "E714"
     title: ClassVar[str] = "`{spec}` has no state `{name}`"
-
-    def extra_notes(self) -> tuple[str, ...]:
-        return (f"its state has the entries {listed(self.entries)}",)
-
-    def extra_helps(self) -> tuple[str, ...]:
-        return did_you_mean(self.name, self.entries)
+    listing: ClassVar[str] = "its state has the entries"
 
 
 @dataclass(frozen=True)
@@ -264,52 +245,13 @@ class BadSegments(Problem):
 
 
 @dataclass(frozen=True)
-class NoSuchBackend(Problem):
-    name: str
-    available: tuple[str, ...]
-
+class NoSuchBackend(UnknownName):
     code: ClassVar[str] = "E730"
     title: ClassVar[str] = "there is no backend `{name}` here"
-
-    def extra_notes(self) -> tuple[str, ...]:
-        return (f"this installation has {listed(self.available)}",)
-
-    def extra_helps(self) -> tuple[str, ...]:
-        return did_you_mean(self.name, self.available)
+    listing: ClassVar[str] = "this installation has"
 
 
 # -- loading -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class SeveralSpecs(Problem):
-    where: str
-    names: tuple[str, ...]
-
-    code: ClassVar[str] = "E740"
-    title: ClassVar[str] = "`{where}` holds several specs, and the call names none"
-
-    def extra_notes(self) -> tuple[str, ...]:
-        return (f"it holds {listed(self.names)}",)
-
-    def extra_helps(self) -> tuple[str, ...]:
-        return (f"say which: `name={self.names[0]!r}`, or `FILE:{self.names[0]}` on a command line",)
-
-
-@dataclass(frozen=True)
-class NoSuchSpec(Problem):
-    where: str
-    name: str
-    names: tuple[str, ...]
-
-    code: ClassVar[str] = "E741"
-    title: ClassVar[str] = "`{where}` holds no spec `{name}`"
-
-    def extra_notes(self) -> tuple[str, ...]:
-        return (f"it holds {listed(self.names)}",)
-
-    def extra_helps(self) -> tuple[str, ...]:
-        return did_you_mean(self.name, self.names)
 
 
 @dataclass(frozen=True)
@@ -321,3 +263,14 @@ class NotText(Problem):
     code: ClassVar[str] = "E742"
     title: ClassVar[str] = "`compile` takes the text of a spec, not {what}"
     helps: ClassVar[tuple[str, ...]] = ("`ssmc.load(path)` reads a file",)
+
+
+@dataclass(frozen=True)
+class NotAPath(Problem):
+    """What `load` was given in place of the path of a file."""
+
+    what: str
+
+    code: ClassVar[str] = "E743"
+    title: ClassVar[str] = "`load` takes the path of a file, not {what}"
+    helps: ClassVar[tuple[str, ...]] = ("`ssmc.compile(text)` takes the text of a spec",)

@@ -41,7 +41,7 @@ def given_state(graph: StepGraph, state: object) -> Given:
             [problems.BadOption(None, "state", f"is a dictionary from names to tensors, not {_type(state)}")]
         )
     entries = (*graph.register, TIME_ENTRY)
-    unknown = [problems.UnknownState(None, str(k), graph.name, entries) for k in state if k not in entries]
+    unknown = [problems.UnknownState(None, str(k), entries, graph.name) for k in state if k not in entries]
     if unknown:
         raise SpecError(unknown)
     values = tuple(

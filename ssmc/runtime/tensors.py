@@ -127,10 +127,18 @@ def precision_of(deciding: Sequence[Value], others: Sequence[Value] = ()) -> Pre
         if floats:
             storage = floats[0]
             for other in floats[1:]:
-                storage = torch.promote_types(storage, other)
+                storage = _promoted(storage, other)
             break
     compute = storage if storage in COMPLEX_OF else torch.float32
     return Precision(storage, compute, _device([*deciding, *others]))
+
+
+def _promoted(a: torch.dtype, b: torch.dtype) -> torch.dtype:
+    """As torch promotes; two of which one has 8 bits are its exception, and meet in float32 or float64."""
+    narrow = [d for d in (a, b) if d.itemsize == 1]
+    if a == b or not narrow:
+        return torch.promote_types(a, b)
+    return torch.promote_types(torch.float32, torch.float32 if len(narrow) == 2 else b if narrow[0] == a else a)
 
 
 def _floating(dtype: torch.dtype) -> torch.dtype | None:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssmc.diagnostics import Problem, SpecError, did_you_mean
+from ssmc.diagnostics import Problem, SpecError, UnknownName, did_you_mean
 from ssmc.source import Source, Span
 from ssmc.syntax import limits, nodes
 
@@ -76,29 +76,25 @@ class FileTooLarge(Problem):
 
 
 @dataclass(frozen=True)
-class SpecMissing(Problem):
+class SpecMissing(UnknownName):
     path: str
-    name: str
-    known: tuple[str, ...]
     code = "E008"
     title = "`{path}` has no spec `{name}`"
-
-    def extra_notes(self) -> tuple[str, ...]:
-        return ("it has " + ", ".join(f"`{name}`" for name in self.known),)
-
-    def extra_helps(self) -> tuple[str, ...]:
-        return did_you_mean(self.name, self.known)
+    listing = "it has"
 
 
 @dataclass(frozen=True)
 class SpecNotChosen(Problem):
+    """`choices` is what to write for each of the specs."""
+
     path: str
-    known: tuple[str, ...]
+    count: int
+    choices: tuple[str, ...]
     code = "E009"
     title = "`{path}` has {count} specs"
-    helps = ("choose one: {choice}",)
-    count: int = 0
-    choice: str = ""
+
+    def extra_helps(self) -> tuple[str, ...]:
+        return ("choose one: " + ", ".join(f"`{choice}`" for choice in self.choices),)
 
 
 def read(path: str | Path) -> Source:
@@ -155,15 +151,19 @@ def read_spec_argument(text: str) -> tuple[str, str | None]:
     return (text, None) if exists else (match[1], match[2])
 
 
-def choose_spec(file: nodes.File, name: str | None) -> nodes.Spec:
-    """The spec of that name, or the only one. Raises `SpecError`."""
+def choose_spec(file: nodes.File, name: str | None, choice: str = "{file}:{name}") -> nodes.Spec:
+    """The spec of that name, or the only one. Raises `SpecError`.
+
+    `choice` is what a caller writes to choose a spec, for the remedy where none is named.
+    """
+    where = file.source.name
     known = tuple(spec.name.text for spec in file.specs)
     if name is None:
         if len(file.specs) == 1:
             return file.specs[0]
-        choice = ", ".join(f"`{file.source.name}:{spec}`" for spec in known)
-        raise SpecError([SpecNotChosen(None, file.source.name, known, len(known), choice)])
+        choices = tuple(choice.replace("{name}", spec).replace("{file}", where) for spec in known)
+        raise SpecError([SpecNotChosen(None, where, len(known), choices)])
     for spec in file.specs:
         if spec.name.text == name:
             return spec
-    raise SpecError([SpecMissing(None, file.source.name, name, known)])
+    raise SpecError([SpecMissing(None, name, known, where)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -330,14 +331,20 @@ def test_a_form_that_is_not_legal_is_refused_with_the_reason(tiny: Path, tmp_pat
     assert ssmc("run", tiny, "--input", data, "--form", "conv").exit_code == 1
 
 
-def test_a_backend_that_is_not_here_is_refused_with_those_that_are(tiny: Path, tmp_path: Path) -> None:
-    from ssmc.cli.options import BACKENDS, available_backends
+@pytest.mark.parametrize("command", ["run", "compile"])
+def test_only_what_works_is_offered(command: str, tiny: Path, data: Path, tmp_path: Path) -> None:
+    """Every form and backend that the help lists is one that a call takes; others are wrong usage."""
+    from ssmc.api import BACKENDS
+    from ssmc.kernel.forms import LOWERINGS
 
-    assert "torch" in available_backends()
-    for name in set(BACKENDS) - set(available_backends()):
-        done = ssmc("compile", tiny, "-o", tmp_path / "out", "--backend", name)
-        assert done.exit_code == 1
-        assert "there is `torch`" in done.stderr
+    offered = {o.name: o.type for o in cli.get_command(click.Context(cli), command).params}  # type: ignore[union-attr]
+    assert set(offered["form"].choices) == {"auto", *LOWERINGS}  # type: ignore[attr-defined]
+    assert set(offered["backend"].choices) == set(BACKENDS)  # type: ignore[attr-defined]
+    for option, value in (("--form", "newton"), ("--backend", "triton")):
+        done = ssmc(command, tiny, "-o", tmp_path / "out.npz", option, value)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert "is not" in done.stderr
+    assert not (tmp_path / "out.npz").exists()
 
 
 @pytest.mark.parametrize("form", ["auto", "recurrent", "scan"])
@@ -469,9 +476,54 @@ def test_doctor_is_well_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert {"torch", "python", "self-check"} <= {finding["name"] for finding in told["findings"]}
 
 
-def test_doctor_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+def test_doctor_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("no memory for the self-check")
+
+    monkeypatch.setattr("ssmc.api.Compiled.self_test", broken)
     done = ssmc("doctor")
     assert done.exit_code == 1
     assert "PROBLEM" in done.stdout
+    assert "no memory for the self-check" in done.stdout
+
+
+def test_a_spec_of_several_on_the_standard_input_is_chosen_as_the_remedy_says() -> None:
+    done = ssmc("explain", "-", stdin=TWO)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "E009" in done.stderr
+    assert "`-- -:peak`" in done.stderr
+    assert ssmc("explain", "--", "-:peak", stdin=TWO).stdout.startswith("peak ")
+
+
+def test_a_program_after_a_pass_is_json_too(tiny: Path) -> None:
+    told = json.loads(ssmc("explain", tiny, "--after", "lower", "--json").stdout)
+    assert (told["spec"], told["after"]) == ("tiny", "lower")
+    assert told["program"].startswith("kernel tiny")
+
+
+def test_formatting_goes_through_a_link(tiny: Path) -> None:
+    link = tiny.with_name("link.ssm")
+    link.symlink_to(tiny.name)
+    tiny.write_text(tiny.read_text().replace("axis   N", "axis N"))
+    assert ssmc("fmt", link).exit_code == 0
+    assert link.is_symlink()
+    assert tiny.read_text() == DIAGONAL
+
+
+def test_one_channel_of_a_sound_is_chosen(tmp_path: Path) -> None:
+    import wave
+
+    (tmp_path / "sum.ssm").write_text("ssm sum\ninput x\nstate h\nh = h + x\noutput y = h\n")
+    with wave.open(str(tmp_path / "two.wav"), "wb") as sound:
+        sound.setparams((2, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(np.array([[8192, 1], [16384, 1], [-8192, 1]], dtype="<i2").tobytes())
+    spec, sound_file = tmp_path / "sum.ssm", tmp_path / "two.wav"
+    # time is not the channels, whatever their number: nothing is guessed
+    done = ssmc("run", spec, "--input", sound_file)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "E916" in done.stderr
+    assert f"--input x={sound_file}:KEY" in done.stderr
+    done = ssmc("run", spec, "--input", f"x={sound_file}:0", "-o", tmp_path / "y.npz")
+    assert done.exit_code == 0, done.stderr
+    assert np.load(tmp_path / "y.npz")["y"].tolist() == [0.25, 0.75, 0.5]
+    assert "E907" in ssmc("run", spec, "--input", f"x={sound_file}:2").stderr

@@ -166,10 +166,66 @@ def test_unknown_and_doubled_names_are_said(tmp_path: Path) -> None:
 
 
 def test_missing_files_and_unknown_suffixes_are_said(tmp_path: Path) -> None:
-    for name, code in (("gone.npz", "E901"), ("gone.csv", "E901"), ("gone.wav", "E901"), ("a.mat", "E904")):
+    (tmp_path / "a.mat").write_text("")
+    for name, code in (
+        ("gone.npz", "E901"),
+        ("gone.csv", "E901"),
+        ("gone.wav", "E901"),
+        ("gone.mat", "E901"),
+        ("a.mat", "E904"),
+    ):
         with pytest.raises(SpecError) as error:
             read_inputs((f"u={tmp_path}/{name}",), NAMES)
         assert code_of(error) == code
+
+
+def mistake(given: str, names: Names = NAMES) -> str:
+    with pytest.raises(SpecError) as error:
+        read_inputs((given,), names)
+    return str(error.value)
+
+
+def test_a_misspelt_file_gets_the_near_one(tmp_path: Path) -> None:
+    (tmp_path / "price.csv").write_text("u\n1\n")
+    assert "did you mean `price.csv`?" in mistake(f"u={tmp_path}/prise.csv")
+
+
+def test_the_option_is_at_fault_and_not_the_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.zeros(3))
+    assert "`--input` names `v`, which the spec does not declare" in mistake(f"v={tmp_path}/v.npy")
+    assert "no file is named" in mistake("u=")
+
+
+def test_columns_must_fit_the_input(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("day,price\n1,2\n3,4\n")
+    assert read_inputs((f"x={tmp_path}/t.csv",), NAMES).arguments["x"].tolist() == [[1, 2], [3, 4]]
+    assert read_inputs((f"x={tmp_path}/t.csv:price",), NAMES).arguments["x"].tolist() == [[2], [4]]
+    assert read_inputs((f"A={tmp_path}/t.csv:price",), NAMES).arguments["A"].tolist() == [2, 4]
+    # two steps of two columns would also be two sequences of two steps
+    told = mistake(f"u={tmp_path}/t.csv")
+    assert "E916" in told
+    assert "`day` and `price`" in told
+    assert "E917" in mistake(f"W={tmp_path}/t.csv")
+
+
+def test_two_columns_of_one_name_are_told_where_they_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("u,u,spare,spare\n1,2,3,4\n")
+    assert "E918" in mistake(f"{tmp_path}/t.csv")
+    assert "E918" in mistake(f"b={tmp_path}/t.csv:spare")
+    (tmp_path / "t.csv").write_text("u,spare,spare\n1,2,3\n")
+    assert read_inputs((f"{tmp_path}/t.csv",), NAMES).arguments["u"].tolist() == [1]
+
+
+def test_a_cell_is_told_with_its_line_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("u\n\n1\n\n1,5\n".replace("1,5", '"1,5"'))
+    told = mistake(f"{tmp_path}/t.csv")
+    assert "line 5, column `u`" in told
+    assert "write a decimal point: `1.5`" in told
+
+
+def test_a_far_column_takes_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("W_999999_999999\n1\n")
+    assert "leave out `W_0_0`" in mistake(f"{tmp_path}/t.csv")
 
 
 def test_big_endian_arrays_are_read(tmp_path: Path) -> None:
@@ -280,18 +336,18 @@ def test_integers_of_a_sound_are_scaled_to_one(width: int) -> None:
     samples, rate = read_wav(pcm([0, 1, -1, top - 1, -top, 12345 % top], width))
     assert rate == 8000
     assert samples.dtype == (np.float64 if width == 4 else np.float32)
-    assert samples.tolist() == [s / top for s in (0, 1, -1, top - 1, -top, 12345 % top)]
+    assert samples[:, 0].tolist() == [s / top for s in (0, 1, -1, top - 1, -top, 12345 % top)]
 
 
 def test_eight_bits_are_unsigned() -> None:
-    assert read_wav(pcm([128, 0, 255], 1))[0].tolist() == [0, -1, 127 / 128]
+    assert read_wav(pcm([128, 0, 255], 1))[0].tolist() == [[0], [-1], [127 / 128]]
 
 
 @pytest.mark.parametrize("extensible", [False, True])
 @pytest.mark.parametrize("code", ["f", "d"])
 def test_floats_of_a_sound_stay(code: str, extensible: bool) -> None:
     samples, rate = read_wav(floats([0.5, -0.25, 3.0], code, extensible=extensible))
-    assert samples.tolist() == [0.5, -0.25, 3.0]
+    assert samples[:, 0].tolist() == [0.5, -0.25, 3.0]
     assert rate == 44100
     assert samples.itemsize == struct.calcsize(code)
 
@@ -302,7 +358,7 @@ def test_channels_are_an_axis(tmp_path: Path) -> None:
 
 
 def test_a_cut_off_recording_gives_what_is_there() -> None:
-    assert read_wav(pcm([1, 2, 3], 2)[:-3])[0].shape == (1,)
+    assert read_wav(pcm([1, 2, 3], 2)[:-3])[0].shape == (1, 1)
 
 
 def test_compressed_sounds_are_refused() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ssmc.cli.files import Target, target, write_atomically, write_directory, write_text
+from ssmc.cli.files import Target, target
 from ssmc.diagnostics import SpecError
+from ssmc.files import write_atomically, write_text
 
 
 class Stop(Exception):
@@ -52,36 +53,29 @@ def test_a_file_is_replaced_and_keeps_its_permissions(tmp_path: Path) -> None:
     assert names(tmp_path) == ["new", "new/a.ssm"]
 
 
-def test_a_directory_gets_all_files_or_none(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "a.py").write_text("old")
-    (out / "mine.txt").write_text("mine")
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "a.ssm"
+    link.symlink_to("there/b.ssm")
+    for text in ("one", "two"):  # what it points to is made, then replaced
+        write_text(link, text)
+        assert link.is_symlink()
+        assert (tmp_path / "there" / "b.ssm").read_text() == text
+    assert names(tmp_path) == ["a.ssm", "there", "there/b.ssm"]
 
-    def write(scratch: Path) -> None:
-        (scratch / "a.py").write_text("new")
-        (scratch / "sub").mkdir()
-        (scratch / "sub" / "b.py").write_text("b")
 
-    def fail(scratch: Path) -> None:
-        write(scratch)
-        raise Stop
-
-    with pytest.raises(Stop):
-        write_directory(out, fail)
-    assert names(tmp_path) == ["out", "out/a.py", "out/mine.txt"]
-    assert (out / "a.py").read_text() == "old"
-    assert write_directory(out, write) == (out / "a.py", out / "sub" / "b.py")
-    assert (out / "a.py").read_text() == "new"
-    assert names(out) == ["a.py", "mine.txt", "sub", "sub/b.py"]
-    assert names(tmp_path)[0] == "out"
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "null.npz").symlink_to("/dev/null")
+    (tmp_path / "folder.npz").mkdir()
+    for name in ("null.npz", "folder.npz"):
+        with pytest.raises(SpecError, match=f"E902.*{name}.*no file"):
+            write_text(tmp_path / name, "a")
+    assert Path("/dev/null").is_char_device()
 
 
 def test_a_refusal_of_the_system_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SpecError) as error:
-        write_directory(tmp_path / "file", lambda scratch: (scratch / "a").write_text("a"))
-    assert error.value.diagnostics[0].code == "E902"
-    with pytest.raises(SpecError):
-        write_text(tmp_path / "file" / "below.ssm", "a")
+    for path in (tmp_path / "file" / "below.ssm", tmp_path / "file" / "far" / "below.ssm"):
+        with pytest.raises(SpecError, match=r"E902.*below\.ssm`: `.*/file` is not a directory"):
+            write_text(path, "a")
     assert names(tmp_path) == ["file"]

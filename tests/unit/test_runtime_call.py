@@ -445,7 +445,7 @@ def test_load_and_choose(tmp_path: Any) -> None:
     assert ssmc.load(f"{file}:two").name == "two"
     assert ssmc.load(file, "leaky").name == "leaky"
     assert ssmc.compile(LEAKY + TWO, name="two").name == "two"
-    with pytest.raises(ssmc.SpecError, match="E740"):
+    with pytest.raises(ssmc.SpecError, match="E009"):
         ssmc.load(file)
     with pytest.raises(ssmc.SpecError, match="leaky"):
         ssmc.load(file, "leakyy")

@@ -125,10 +125,28 @@ CASES: list[tuple[str, list[str], Callable[[], Any]]] = [
     ("E603", ["`D`"], lambda: leaky.init_state(2)),
     ("E605", ["`M`"], lambda: leaky(**given(), sizes={"M": 3})),
     ("E702", ["`x`"], lambda: back()),
-    ("E740", ["several", "`a` and `b`"], lambda: ssmc.compile("ssm a\noutput y = t\nssm b\noutput y = t\n")),
-    ("E741", ["`c`", "`a`"], lambda: ssmc.compile("ssm a\noutput y = t\n", name="c")),
+    ("E009", ["2 specs", '`name="b"`'], lambda: ssmc.compile("ssm a\noutput y = t\nssm b\noutput y = t\n")),
+    ("E008", ["`c`", "`a`"], lambda: ssmc.compile("ssm a\noutput y = t\n", name="c")),
+    ("E713", ["`name=`", "int"], lambda: ssmc.compile("ssm a\noutput y = t\n", name=3)),  # type: ignore[arg-type]
+    ("E743", ["a NoneType", "ssmc.compile"], lambda: ssmc.load(None)),  # type: ignore[arg-type]
+    ("E743", ["the text of a spec"], lambda: ssmc.load(SPEC)),
+    ("E713", ["`sizes=`", "3"], lambda: leaky(**given(), sizes={3: 3})),
+    ("E713", ["`sizes=`", "True"], lambda: leaky(**given(), sizes={"D": True})),
+    ("E713", ["`state=`", "Tensor"], lambda: leaky.step(X[:, 0], X[:, 0])),
+    ("E713", ["`batch=`", "0"], lambda: leaky.explain(batch=0)),
+    ("E713", ["`length=`", "'a'"], lambda: leaky.explain(length="a")),  # type: ignore[arg-type]
+    ("E713", ["`length=`", "-1"], lambda: leaky.plan(length=-1)),
+    ("E713", ["`dtype=`", "int64"], lambda: leaky.init_state(sizes={"D": 3}, dtype=torch.int64)),
+    ("E713", ["`dtype=`", "'float'"], lambda: leaky.init_params({"D": 3}, dtype="float")),  # type: ignore[arg-type]
+    ("E713", ["`device=`", "'moon'"], lambda: leaky.init_state(sizes={"D": 3}, device="moon")),
+    ("E713", ["`device=`", "'moon'"], lambda: leaky.init_params({"D": 3}, device="moon")),
+    ("E713", ["`seed=`", "'a'"], lambda: leaky.init_params({"D": 3}, seed="a")),  # type: ignore[arg-type]
+    ("E801", ["['scan']"], lambda: leaky(**given(), form=["scan"])),
+    ("E805", ["`3`"], lambda: leaky.explain(target=3)),  # type: ignore[arg-type]
+    ("E902", ["`/dev/null` is not a directory"], lambda: leaky.save("/dev/null/far/off")),
+    ("E902", ["/proc"], lambda: leaky.save("/proc")),
     ("E805", ["`cuda:x`"], lambda: leaky.plan(target="cuda:x")),
-    ("E806", ["`fold`", "build, expand"], lambda: leaky.explain(after="fold")),
+    ("E806", ["`fold`", "`build`, `expand`"], lambda: leaky.explain(after="fold")),
 ]
 
 
@@ -146,6 +164,10 @@ def test_the_right_calls_are_right() -> None:
     assert leaky(**given()).shape == (2, 5, 3)
     assert kinds(**kind()).shape == (5,)
     assert clock(length=2, sizes={"N": 4}).shape == (2, 4)
+    # an integer of an array library is one
+    assert clock(length=np.int64(2), sizes={"N": np.int32(4)}).shape == (2, 4)
+    assert leaky.init_state(batch=np.int64(2), sizes={"D": 3})["h"].shape == (2, 3)
+    assert leaky.init_state((2, 1), sizes={"D": 3})["h"].shape == (2, 1, 3)
 
 
 def test_several_mistakes_at_once() -> None:
