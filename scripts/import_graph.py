@@ -21,6 +21,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("ssmc.expr",),
     ("ssmc.step",),
     ("ssmc.recurrence",),
+    ("ssmc.adjoint",),
     ("ssmc.plan",),
     ("ssmc.kernel",),
     ("ssmc.backends",),

@@ -74,7 +74,9 @@ class Operator:
 
     `monotone` has an entry an argument: +1 non-decreasing, -1 non-increasing, 0 neither. `distributes_over` names the
     operators `o` with op(x, o(y, z)) = o(op(x, y), op(x, z)) for every x; `distributes_if_nonnegative` those for which
-    it holds where x >= 0. `cost` is in floating-point operations, for the plan.
+    it holds where x >= 0. `adjoint` gives from the cotangent of the result (d L / d real + i d L / d imag) those of the
+    arguments where the derivative alone does not: it is not complex, or a factor of 0 is to be a choice. `cost` is in
+    floating-point operations, for the plan.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Operator:
     derivative: Callable[[Arena, tuple[Node, ...], Node], Partials]
     range: Callable[..., Interval]
     monotone: tuple[int, ...]
+    adjoint: Callable[[Arena, tuple[Node, ...], Node, Node], Partials] | None = None
     associative: bool = False
     commutative: bool = False
     identity: bool | int | float | None = None
@@ -202,6 +205,44 @@ def _d_phi(ar: Arena, args: tuple[Node, ...], out: Node) -> Partials:
     return ar.sub(out, ar.mul(k, ar.map("phi", x, ar.add(k, ar.const(1))))), None
 
 
+# -- adjoints: where a derivative alone does not say it -------------------------------------------------------------
+# each takes (arena, args, out, cotangent of out)
+
+
+def _t_abs(ar: Arena, args: tuple[Node, ...], out: Node, cot: Node) -> Partials:
+    return (ar.mul(cot, ar.map("sign", args[0])),)
+
+
+def _t_sign(ar: Arena, args: tuple[Node, ...], out: Node, cot: Node) -> Partials:
+    if out.kind != "complex":
+        return (None,)
+    # out = z / |z| moves only across itself
+    across = ar.sub(cot, ar.mul(out, ar.map("real", ar.mul(ar.map("conj", out), cot))))
+    return (_over_modulus(ar, args[0], across, 1),)
+
+
+def _t_imag(ar: Arena, args: tuple[Node, ...], out: Node, cot: Node) -> Partials:
+    return (ar.mul(ar.const(1j), cot) if args[0].kind == "complex" else None,)
+
+
+def _t_angle(ar: Arena, args: tuple[Node, ...], out: Node, cot: Node) -> Partials:
+    if args[0].kind != "complex":
+        return (None,)
+    return (_over_modulus(ar, args[0], ar.mul(ar.mul(ar.const(1j), args[0]), cot), 2),)
+
+
+def _over_modulus(ar: Arena, z: Node, x: Node, power: int) -> Node:
+    """x / |z|**power, 0 where z is."""
+    nothing = ar.map("eq", z, ar.const(0))
+    size = ar.where(nothing, ar.const(1.0), ar.map("abs", z))
+    return ar.where(nothing, ar.const(0.0), ar.div(x, size if power == 1 else ar.mul(size, size)))
+
+
+def _t_where(ar: Arena, args: tuple[Node, ...], out: Node, cot: Node) -> Partials:
+    zero = ar.const(0.0)
+    return None, ar.where(args[0], cot, zero), ar.where(args[0], zero, cot)
+
+
 def _chain(f: Callable[[Arena, Node, Node], Node]) -> Callable[[Arena, tuple[Node, ...], Node], Partials]:
     return lambda ar, args, out: (f(ar, args[0], out),)
 
@@ -273,17 +314,18 @@ _entries: list[Operator] = [
              _chain(lambda ar, x, y: ar.mul(ar.const(-0.5), ar.div(y, x))), lambda a: NONNEGATIVE, (-1,), cost=4),
     # parts
     Operator("abs", 1, _to_real, lambda xp, x: xp.abs(x), lambda sp, x: sp.Abs(x), _d_abs, iv.absolute, (0,),
-             holomorphic=False),
+             _t_abs, holomorphic=False),
     Operator("sign", 1, _numeric, lambda xp, x: xp.sign(x), lambda sp, x: sp.sign(x), _none,
-             lambda a: Interval(-1.0, 1.0), (1,), holomorphic=False),
+             lambda a: Interval(-1.0, 1.0), (1,), _t_sign, holomorphic=False),
     Operator("real", 1, _to_real, lambda xp, x: xp.real(x), lambda sp, x: sp.re(x),
-             lambda ar, a, o: (ar.const(1),), lambda a: a, (1,), holomorphic=False),
+             lambda ar, a, o: (ar.const(1),), lambda a: a, (1,), lambda ar, a, o, cot: (cot,), holomorphic=False),
     Operator("imag", 1, _to_real, lambda xp, x: xp.imag(x), lambda sp, x: sp.im(x), _none, lambda a: ANY, (0,),
-             holomorphic=False),
+             _t_imag, holomorphic=False),
     Operator("conj", 1, _numeric, lambda xp, x: xp.conj(x), lambda sp, x: sp.conjugate(x),
-             lambda ar, a, o: (ar.const(1),), lambda a: a, (1,), holomorphic=False),
+             lambda ar, a, o: (ar.const(1),), lambda a: a, (1,), lambda ar, a, o, cot: (ar.map("conj", cot),),
+             holomorphic=False),
     Operator("angle", 1, lambda k: "real", lambda xp, x: xp.angle(x), lambda sp, x: sp.arg(x), _none,
-             lambda a: Interval(-math.pi, math.pi), (0,), holomorphic=False, cost=20),
+             lambda a: Interval(-math.pi, math.pi), (0,), _t_angle, holomorphic=False, cost=20),
     # trigonometry
     Operator("sin", 1, _inexact, lambda xp, x: xp.sin(x), lambda sp, x: sp.sin(x),
              _chain(lambda ar, x, y: ar.map("cos", x)), lambda a: Interval(-1.0, 1.0), (0,), cost=15),
@@ -336,7 +378,7 @@ _entries: list[Operator] = [
              identity=-math.inf, distributes_over=("max", "min"), cost=30),
     Operator("where", 3, _choice, lambda xp, c, x, y: xp.where(c, x, y),
              lambda sp, c, x, y: sp.Piecewise((x, c), (y, True)),
-             _d_where, lambda c, a, b: iv.join(a, b), (0, 1, 1)),
+             _d_where, lambda c, a, b: iv.join(a, b), (0, 1, 1), _t_where),
     # conversions, inserted by the arena where an operator needs one kind
     Operator("cast_real", 1, lambda k: None if k == "complex" else "real", lambda xp, x: xp.to_real(x),
              lambda sp, x: x, lambda ar, a, o: (ar.const(1),), lambda a: a, (1,), user=False, cost=0),

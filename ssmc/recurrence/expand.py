@@ -29,11 +29,19 @@ from ssmc.step.nodes import Axis, Output, Register, StepGraph
 
 def expand_delays(graph: StepGraph) -> StepGraph:
     """The graph with every delay line of a cycle turned into a state; the graph itself if there is none."""
-    cyclic = {name for c in components_of(graph) if is_recurrent(graph, c) for name in c}
+    return _expanded(graph, {name for c in components_of(graph) if is_recurrent(graph, c) for name in c})
+
+
+def expand_all(graph: StepGraph) -> StepGraph:
+    """The graph with every delay line but a `past` turned into a state."""
+    return _expanded(graph, set(graph.register))
+
+
+def _expanded(graph: StepGraph, names: set[str]) -> StepGraph:
     lines: dict[str, str] = {}
     axes = list(graph.axes)
     for register in graph.registers:
-        if register.name in cyclic and (line := _line_axis(graph, register, axes)) is not None:
+        if register.name in names and register.line is None and (line := _line_axis(graph, register, axes)) is not None:
             lines[register.name] = line
     return _rewritten(replace(graph, axes=tuple(axes)), lines) if lines else graph
 
