@@ -160,7 +160,7 @@ def run_sequence(
             inputs, product(rows), steps, segments, every, entries, grows, bound.precision.device,
         )  # fmt: skip
     outputs = {o.name: unflatten_batch(y, rows) for o, y in zip(graph.outputs, ys, strict=True)}
-    return store(outputs, bound.precision), states.as_given(new, batch)
+    return store(outputs, bound.precision), states.as_given(graph, new, batch)
 
 
 def run_step(graph: StepGraph, choose: Choose, bound: Bound) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -190,7 +190,7 @@ def run_step(graph: StepGraph, choose: Choose, bound: Bound) -> tuple[dict[str, 
         ys, new = run_cut(one, timed, rows, 1, segments, times, entries, grows, bound.precision.device)
         ys = tuple(y.squeeze(1) for y in ys)
     outputs = {o.name: unflatten_batch(y, batch) for o, y in zip(graph.outputs, ys, strict=True)}
-    return store(outputs, bound.precision), states.as_given(new, batch)
+    return store(outputs, bound.precision), states.as_given(graph, new, batch)
 
 
 def _length(graph: StepGraph, of_inputs: int | None, given: int | None) -> int:

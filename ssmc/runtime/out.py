@@ -11,7 +11,10 @@ from ssmc.runtime.problems import BadOption, shape_text
 
 
 def copy_into(out: Any, result: Any) -> Any:
-    """`out`, after the outputs were copied into it. Raises SpecError where it does not fit, or gradients are wanted."""
+    """The tensors of `out`, after the outputs were copied into them, in the shape of `result`: one, or a named tuple.
+
+    Raises SpecError where they do not fit, or gradients are wanted.
+    """
     outputs = (result,) if isinstance(result, Tensor) else tuple(result)
     targets = (out,) if isinstance(out, Tensor) else out
     if not isinstance(targets, (tuple, list)) or not all(isinstance(x, Tensor) for x in targets):
@@ -27,7 +30,7 @@ def copy_into(out: Any, result: Any) -> Any:
             raise _fault(f"is {str(target.dtype).removeprefix('torch.')}, and the output is complex")
     for target, y in zip(targets, outputs, strict=True):
         target.copy_(y)
-    return out
+    return targets[0] if isinstance(result, Tensor) else type(result)(*targets)
 
 
 def _fault(why: str) -> SpecError:

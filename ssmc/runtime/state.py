@@ -147,9 +147,10 @@ def complete(
     }
 
 
-def as_given(state: Mapping[str, Any], batch: Shape) -> dict[str, Any]:
-    """The program's state with the caller's batch dimensions; `t` is an int, or has the batch's shape."""
-    result: dict[str, Any] = {}
-    for name, entry in state.items():
-        result[name] = unflatten_batch(entry, batch) if isinstance(entry, Tensor) else entry
-    return result
+def as_given(graph: StepGraph, state: Mapping[str, Any], batch: Shape) -> dict[str, Any]:
+    """The program's state with the caller's batch dimensions, in the order of the spec, whatever the form.
+
+    `t` comes last; it is an int, or has the batch's shape.
+    """
+    entries = {name: state[name] for name in (*graph.register, TIME_ENTRY)}
+    return {name: unflatten_batch(e, batch) if isinstance(e, Tensor) else e for name, e in entries.items()}

@@ -80,6 +80,9 @@ def value_of(name: str, given: Any, kind: Kind, span: Span | None = None) -> Val
 
 
 def _from_numpy(name: str, array: Any, span: Span | None) -> Tensor:
+    hidden = getattr(array, "mask", None)  # of a masked array; torch would read what it hides
+    if hidden is not None and hidden.any():
+        raise SpecError([problems.NotAnArray(span, name, f"some of it is masked; pass `{name}.filled(…)`")])
     kinds = "biufc"
     if array.dtype.kind not in kinds:
         raise SpecError([problems.NotAnArray(span, name, f"its elements are of numpy's {array.dtype}")])

@@ -63,6 +63,9 @@ def function_source(
     lines = linecache.getlines(file, function.__globals__)
     if not lines:
         raise SpecError([wrong.NoSource(None, function.__name__, f"there is no file `{file}`")])
+    if not isinstance(sizes, Mapping | None):
+        what = "`sizes=` is no dictionary from axis to size"
+        raise SpecError([wrong.WrongOption(None, what, 'write `sizes={"N": 16}`')])
     return FunctionSource(
         Source(file, "".join(lines)),
         function.__name__,
@@ -76,7 +79,11 @@ def function_source(
 
 
 def _option_names(option: str, value: AxisNames) -> tuple[str, ...]:
-    words: list[object] = list(value.replace(",", " ").split() if isinstance(value, str) else value)
+    words: list[object]
+    try:
+        words = list(value.replace(",", " ").split() if isinstance(value, str) else value)
+    except TypeError:
+        words = [value]
     names = tuple(word for word in words if isinstance(word, str))
     if len(names) < len(words):
         what = f"`{option}=` holds something that is no name"

@@ -501,6 +501,16 @@ def test_a_program_after_a_pass_is_json_too(tiny: Path) -> None:
     assert told["program"].startswith("kernel tiny")
 
 
+def test_numbers_that_json_has_not_are_texts(tiny: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "odd.npz", x=np.array([[np.nan], [1.0]]), a=np.ones((2, 1)), **{"state.h": np.array([-np.inf])})
+
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    done = ssmc("run", tiny, "--input", tmp_path / "odd.npz", "--json")
+    assert json.loads(done.stdout, parse_constant=refuse)["arrays"]["y"]["max"] == "nan"
+
+
 def test_formatting_goes_through_a_link(tiny: Path) -> None:
     link = tiny.with_name("link.ssm")
     link.symlink_to(tiny.name)

@@ -349,6 +349,43 @@ def test_out(leaky: Any, two: Any) -> None:
     out = torch.full((5, 4), torch.nan, dtype=torch.float64)
     assert leaky(x, g, bias=bias, out=out) is out
     assert torch.equal(out, leaky(x, g, bias=bias))
+    arguments = (drawn(7, 3, 2), torch.zeros(7).bool(), torch.ones(2))
+    plain = two(*arguments)
+    outs = tuple(torch.empty_like(y) for y in plain)
+    given = two(*arguments, out=list(outs))
+    assert given._fields == plain._fields
+    assert all(a is b and torch.equal(b, c) for a, b, c in zip(given, outs, plain, strict=True))
+
+
+def test_a_state_has_one_order() -> None:
+    """The entries as the spec declares them, whether a program made them or `init_state`."""
+    spec = ssmc.compile(
+        "ssm order\ninput x\nstate b\nstate a = -inf\nb = 0.5*b + x\na = max(a, x)\noutput y = a + b + prev(x)\n"
+    )
+    x = drawn(2, 7)
+    wanted = ["b", "a", "prev.x", "t"]
+    assert list(spec.init_state(2)) == wanted
+    for form in ("recurrent", "scan"):
+        for steps in (0, 1, 7):
+            assert list(spec(x=x[:, :steps], form=form, return_state=True)[1]) == wanted
+    assert list(spec.step(None, x=x[:, 0])[1]) == wanted
+    assert list(spec(x=x, lengths=[3, 7], return_state=True)[1]) == wanted
+
+
+def test_floats_of_eight_bits_meet_others(leaky: Any) -> None:
+    """torch promotes no two of them; the call does, to what holds both."""
+    narrow, other = torch.float8_e4m3fn, torch.float8_e5m2
+    x, g, bias = drawn(5, 4), drawn(5, 4), drawn()
+    for a, b, storage in (
+        (narrow, narrow, narrow),
+        (narrow, other, torch.float32),
+        (narrow, torch.float16, torch.float32),
+        (torch.float64, narrow, torch.float64),
+    ):
+        y = leaky(x.to(a), g.to(b), bias=bias)
+        assert y.dtype == storage
+        wanted = loop(x.to(a).double(), g.to(b).double(), torch.ones(4).double(), bias)[0]
+        torch.testing.assert_close(y.double(), wanted.to(storage).double(), rtol=1e-4, atol=1e-4)
 
 
 def test_copies_and_pickles(leaky: Any) -> None:

@@ -73,6 +73,7 @@ CASES: list[tuple[str, list[str], Callable[[], Any]]] = [
     ("E706", ["`signal`", "str"], lambda: leaky(**given(signal="loud"))),
     ("E706", ["`bias`", "dict"], lambda: leaky(**given(bias={}))),
     ("E706", ["`signal`", "object"], lambda: leaky(**given(signal=np.array([None, 1])))),
+    ("E706", ["`signal`", "filled"], lambda: leaky(**given(signal=np.ma.masked_equal(X.numpy(), 0.0)))),
     ("E706", ["`drawn`", "torch.stack"], lambda: leaky(**given(drawn=[torch.zeros(()), 1.0, 2.0]))),
     ("E706", ["`drawn`"], lambda: leaky(**given(drawn=[[1.0], [2.0, 3.0]]))),
     ("E707", ["`signal`", "(3,)", "(batch…, L, D)"], lambda: leaky(**given(signal=torch.zeros(3)))),

@@ -386,6 +386,15 @@ def f(u: Input["D"]):
     assert axis.span.line == delta.span.line == each.span.line == 5
 
 
+@pytest.mark.parametrize(
+    "options", [{"axes": 3}, {"axes": None}, {"axes": "D", "each": 4}, {"axes": "D", "sizes": "D"}]
+)
+def test_options_of_the_wrong_type(options: dict[str, Any], tmp_path: Path) -> None:
+    [found] = errors(function(tmp_path, "def f(u: Input): return u\n"), **options)
+    assert found.code == "E106"
+    assert found.helps
+
+
 def test_what_is_no_function(tmp_path: Path) -> None:
     assert errors(int)[0].code == "E102"
     assert errors(len)[0].code == "E102"
