@@ -51,7 +51,7 @@ def function_source(
     function: Callable[..., Any],
     axes: AxisNames = (),
     each: AxisNames = (),
-    sizes: Mapping[str, int | str] | None = None,
+    sizes: object = None,
 ) -> FunctionSource:
     """Find the text of a function. Raises `SpecError` (E101, E102, E106) where there is none, or an option is wrong."""
     if not isinstance(function, types.FunctionType):
