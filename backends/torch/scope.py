@@ -11,35 +11,11 @@ from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Kind, Node
 from ssmc.kernel import nodes as k
+from ssmc.kernel.naming import size_name
 from ssmc.source import Span
 
 INDENT = "    "
 Names = dict[tuple[str, str], str]  # ("local" | "load" | "size" | "prefix", name) -> code
-
-_NOT_FREE = {
-    "t",
-    "t0",
-    "batch",
-    "length",
-    "sizes",
-    "state",
-    "device",
-    "real",
-    "cplx",
-    "steps",
-    "start",
-    "like",
-    "i",
-    "F",
-    "torch",
-    "math",
-    "Tensor",
-    "Any",
-    "Callable",
-    "Sequence",
-    "checkpoint",
-    "new_state",
-}
 
 
 class Scope:
@@ -67,7 +43,7 @@ class Scope:
         if made is not None:
             factors = [self.size(x.axis) if isinstance(x, n.Size) else str(x.value) for x in made]
             return factors[0] if len(factors) == 1 else f"({' * '.join(factors)})"
-        return f"size_{axis}" if axis in self.buffers or axis in _NOT_FREE else axis
+        return size_name(axis)
 
     def names(self) -> Names:
         """The names outside any loop."""

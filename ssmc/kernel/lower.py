@@ -20,7 +20,7 @@ from ssmc.expr import nodes as n
 from ssmc.expr.arena import Arena
 from ssmc.expr.nodes import Axes, Local, Node
 from ssmc.kernel import nodes as k
-from ssmc.kernel.naming import Names, finish
+from ssmc.kernel.naming import Names, finish, size_names
 from ssmc.kernel.regroup import regroup_products
 from ssmc.kernel.schedule import FREE, Schedule, Sweep, unbounded
 from ssmc.kernel.verify import verify
@@ -182,9 +182,10 @@ def lower(plan: Plan) -> k.Program:
 
     graph = plan.analysis.graph
     ar = graph.arena
-    names = Names(a.name for a in graph.axes)
+    lengths = size_names(a.name for a in graph.axes)
+    names = Names(lengths)
     ports = {p.name: names.fresh(p.name) for p in (*graph.inputs, *graph.params)}
-    reserved = [*ports.values(), *(o.name for o in graph.outputs), *(a.name for a in graph.axes)]
+    reserved = [*ports.values(), *(o.name for o in graph.outputs), *lengths]
     buffers: list[k.Buffer] = [
         *(k.Buffer(ports[p.name], (n.BATCH, n.TIME, *p.axes), p.kind, "input", p.name) for p in graph.inputs),
         *(k.Buffer(ports[p.name], p.axes, p.kind, "param", p.name) for p in graph.params),

@@ -33,6 +33,17 @@ _TAKEN = {
 _DERIVED = ("_t", "_tile", "_tiles", "_part", "_parts", "_steps", "_now")
 
 
+def size_name(axis: str) -> str:
+    """The variable that holds the length of an axis: the axis's own name, where that means nothing else."""
+    own = axis in _TAKEN or axis.startswith(("_", "size_"))  # helper functions begin with `_`
+    return f"size_{axis}" if own else axis
+
+
+def size_names(axes: Iterable[str]) -> list[str]:
+    """The names that the lengths of axes take."""
+    return sorted({name for a in axes for name in _with_derived(size_name(a))})
+
+
 class Names:
     """Fresh, readable names: the wish itself if it is free, else with a number."""
 
@@ -115,7 +126,8 @@ def finish(program: k.Program, names: Names) -> k.Program:
         loop = replace(p.loop, body=walk(p.loop.body))
         passes.append(replace(p, before=walk(p.before), loop=loop, final=tuple(p.final)))
     once_of_passes = name_shared(ar, tuple(once), names, unify=False)
-    reserved = Names(b.name for b in program.buffers if b.role not in ("workspace", "scratch"))
+    ports = [b.name for b in program.buffers if b.role not in ("workspace", "scratch")]
+    reserved = Names([*ports, *size_names(a.name for a in program.graph.axes)])
     one_step = {name: tuple(a for a in axes if a != n.TIME) for name, axes in outputs.items()}
     step = name_shared(ar, program.step, reserved, one_step)
     return _without_unread(replace(program, once=once_of_passes, passes=tuple(passes), step=step))
