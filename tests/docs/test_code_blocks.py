@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-PAGES = ("README.md", "docs/walkthrough.md")
+PAGES = ("README.md", "docs/calling.md", "docs/walkthrough.md")
 
 
 @dataclass(frozen=True)
