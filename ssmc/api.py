@@ -362,10 +362,10 @@ class Compiled:
 
         Raises SpecError where it cannot be generated or written; then nothing is.
         """
-        from ssmc.files import write_text
+        from ssmc.files import write_texts
 
         path = Path(directory) / f"{self.name}.py"
-        write_text(path, self.source(backend, form, sizes))
+        write_texts({path: self.source(backend, form, sizes)})
         return (path,)
 
     # -- saying ------------------------------------------------------------------------------------------------

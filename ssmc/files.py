@@ -1,7 +1,7 @@
 """Writing that leaves nothing half done.
 
 A file is written beside its destination under a temporary name and then renamed, so that a reader sees the old one or
-the new one.
+the new one; several are all written before the first of them is renamed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -41,32 +41,47 @@ def _says_what_failed(path: Path) -> Iterator[None]:
         raise SpecError([CannotWrite(None, str(path), why)]) from error
 
 
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[tuple[Path, Path]]:
+    """A temporary path in the directory of the destination, with its name, and the destination.
+
+    A link stays one: the destination is what it points to.
+    """
+    place = Path(os.path.realpath(path))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.exists() and not place.is_file():
+        # a rename would put a file in the place of a device
+        raise SpecError([CannotWrite(None, str(path), "it is there, and no file")])
+    with tempfile.TemporaryDirectory(prefix=".ssmc-", dir=place.parent) as scratch:
+        yield Path(scratch) / path.name, place
+
+
+def _rename(temporary: Path, place: Path) -> None:
+    if place.exists():
+        shutil.copymode(place, temporary)
+    os.replace(temporary, place)
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` with a temporary path in the same directory, then rename it to `path`.
 
-    The temporary name has the suffix of `path`, because array writers choose by it. A link stays one, and what it
-    points to is replaced. Raises SpecError where the system refuses; then, and where `write` raises, `path` is what it
-    was.
+    The temporary name is that of `path`, because array writers choose by its suffix. Raises SpecError where the system
+    refuses; then, and where `write` raises, `path` is what it was.
     """
-    with _says_what_failed(path):
-        place = Path(os.path.realpath(path))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if place.exists() and not place.is_file():
-            # a rename would put a file in the place of a device
-            raise SpecError([CannotWrite(None, str(path), "it is there, and no file")])
-        with tempfile.TemporaryDirectory(prefix=".ssmc-", dir=place.parent) as scratch:
-            temporary = Path(scratch) / path.name
-            write(temporary)
-            if place.exists():
-                shutil.copymode(place, temporary)
-            os.replace(temporary, place)
+    with _says_what_failed(path), _beside(path) as (temporary, place):
+        write(temporary)
+        _rename(temporary, place)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, atomically. Raises SpecError where the system refuses."""
-    content = text.encode("utf-8")
-
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(content)
-
-    write_atomically(path, write)
+def write_texts(files: Mapping[Path, str]) -> None:
+    """Write UTF-8 texts: all of them, or none where the system refuses one. Raises SpecError."""
+    with contextlib.ExitStack() as stack:
+        ready = []
+        for path, text in files.items():
+            with _says_what_failed(path):
+                temporary, place = stack.enter_context(_beside(path))
+                temporary.write_bytes(text.encode("utf-8"))
+                ready.append((path, temporary, place))
+        for path, temporary, place in ready:
+            with _says_what_failed(path):
+                _rename(temporary, place)

@@ -299,7 +299,7 @@ def write_arrays(path: Path, arrays: Mapping[str, torch.Tensor]) -> tuple[str, .
     check_writable(path)
     plain = {name: array.detach().cpu().contiguous() for name, array in arrays.items()}
     if path.suffix.lower() == ".safetensors":
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         for name, array in plain.items():
             if array.dtype == torch.complex128:
@@ -308,7 +308,8 @@ def write_arrays(path: Path, arrays: Mapping[str, torch.Tensor]) -> tuple[str, .
                 )
         # Two names for one memory (an output that is the state) are an error of the format: each gets its own.
         apart = {name: array.clone() for name, array in plain.items()}
-        write_atomically(path, lambda temporary: save_file(apart, temporary))
+        # not `save_file`: what the system refuses would be an error of its own kind
+        write_atomically(path, lambda temporary: temporary.write_bytes(save(apart)))
         return ()
     import numpy as np
 

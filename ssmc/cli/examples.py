@@ -13,7 +13,7 @@ from ssmc.cli.options import json_option
 from ssmc.cli.problems import NoSuchExample, WouldOverwrite
 from ssmc.cli.terminal import print_json, table
 from ssmc.diagnostics import SpecError
-from ssmc.files import write_text
+from ssmc.files import write_texts
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,5 @@ def _copy(chosen: list[Example], out: Path, force: bool) -> list[Path]:
         ]
         if clashes:
             raise SpecError(clashes)
-    for path, example in zip(paths, chosen, strict=True):
-        write_text(path, example.text)
+    write_texts({path: example.text for path, example in zip(paths, chosen, strict=True)})
     return paths

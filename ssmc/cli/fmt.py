@@ -10,7 +10,7 @@ import click
 from ssmc.cli.files import Target, read_target
 from ssmc.cli.terminal import note, plural, show
 from ssmc.diagnostics import Diagnostic, SpecError
-from ssmc.files import write_text
+from ssmc.files import write_texts
 from ssmc.source import Source
 
 
@@ -31,7 +31,10 @@ def fmt(ctx: click.Context, paths: tuple[str, ...], only_check: bool, only_diff:
         try:
             source = read_target(Target(path))
             text = _formatted(source)
-        except SpecError as error:
+            in_place = text != source.text and path != "-" and not (only_check or only_diff)
+            if in_place:
+                write_texts({Path(path): text})
+        except SpecError as error:  # the other files are formatted all the same
             faults.extend(error.diagnostics)
             continue
         if text != source.text:
@@ -43,8 +46,7 @@ def fmt(ctx: click.Context, paths: tuple[str, ...], only_check: bool, only_diff:
         elif only_check:
             if text != source.text:
                 click.echo(f"would format {source.name}")
-        elif text != source.text:
-            write_text(Path(path), text)
+        elif in_place:
             click.echo(f"formatted {path}")
     show(faults)
     if only_check and changed:

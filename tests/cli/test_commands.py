@@ -501,6 +501,28 @@ def test_a_program_after_a_pass_is_json_too(tiny: Path) -> None:
     assert told["program"].startswith("kernel tiny")
 
 
+def test_a_file_that_cannot_be_written_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    crooked = DIAGONAL.replace("axis   N", "axis N")
+    for name in ("a.ssm", "b.ssm"):
+        (tmp_path / name).write_text(crooked)
+    rename = os.replace
+
+    def refuse(source: Path, target: Path) -> None:
+        if target.name == "a.ssm":
+            raise PermissionError(13, "Permission denied", str(target))
+        rename(source, target)
+
+    monkeypatch.setattr("ssmc.files.os.replace", refuse)
+    done = ssmc("fmt", tmp_path / "a.ssm", tmp_path / "b.ssm")
+    assert done.exit_code == 1
+    assert "E902" in done.stderr
+    assert (tmp_path / "a.ssm").read_text() == crooked
+    assert (tmp_path / "b.ssm").read_text() == DIAGONAL
+    assert done.stdout == f"formatted {tmp_path / 'b.ssm'}\n"
+
+
 def test_numbers_that_json_has_not_are_texts(tiny: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "odd.npz", x=np.array([[np.nan], [1.0]]), a=np.ones((2, 1)), **{"state.h": np.array([-np.inf])})
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import wave
 from pathlib import Path
 
@@ -177,6 +179,27 @@ def test_missing_files_and_unknown_suffixes_are_said(tmp_path: Path) -> None:
         with pytest.raises(SpecError) as error:
             read_inputs((f"u={tmp_path}/{name}",), NAMES)
         assert code_of(error) == code
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_a_disk_that_is_full_is_told(tmp_path: Path, suffix: str) -> None:
+    """A process that may write no more than a kilobyte is the disk that is full."""
+    code = f"""
+import resource, signal, torch
+from pathlib import Path
+from ssmc.cli.data import write_arrays
+from ssmc.diagnostics import SpecError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+try:
+    write_arrays(Path("y{suffix}"), {{"y": torch.zeros(1000)}})
+except SpecError as error:
+    raise SystemExit(str(error))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"E902] cannot write `y{suffix}`: File too large" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def mistake(given: str, names: Names = NAMES) -> str:
