@@ -102,57 +102,14 @@ class Expressions:
                 d = arg.axes.index(axis)
                 x = self._postfix(arg)
                 return (f"{x}.flip({d}).{name}({d}).flip({d})" if reverse else f"{x}.{name}({d})"), POSTFIX
-            case n.Solve(matrix=matrix, rhs=rhs, row=row, col=col):
-                others = tuple(a for a in node.axes if a != row)
-                a = self._cast(matrix, node, self.as_axes(matrix, (*others, row, col)))
-                b = self._cast(rhs, node, self.as_axes(rhs, (*others, row)))
-                solved = self._helper("_solve", a, b)
-                return self._reordered(solved, (*others, row), node.axes)
-            case n.Expm(matrix=matrix, row=row, col=col, order=order):
-                others = tuple(a for a in node.axes if a not in (row, col))
-                code = self.as_axes(matrix, (*others, row, col))
-                inner = (
-                    self._helper("_matrix_phi", code, str(order))
-                    if order
-                    else (f"torch.linalg.matrix_exp({code})", ATOM)
-                )
-                return self._reordered(inner, (*others, row, col), node.axes)
-            case n.Lag(arg=arg, halo=halo, steps=steps):
-                lined = (n.BATCH, n.TIME, *(a for a in node.axes if a not in (n.BATCH, n.TIME)))
-                printed = self._helper("_lag", self._full(arg, lined), self._halo(halo, lined), str(steps))
-                return self._reordered(printed, lined, node.axes)
             case n.Tail(arg=arg, halo=halo):
                 rest = tuple(a for a in halo.axes if a not in (n.BATCH, n.LAG))
                 time = (n.TIME,) if n.TIME in arg.axes else ()
                 x = self._full(arg, (n.BATCH, *time, *rest))
                 return self._helper("_tail", x if time else method(x, "unsqueeze(1)"), self._halo(halo, halo.axes))
-            case n.Frames():
-                return self._frames(node)
-            case n.Append(arg=arg, halo=halo, axis=axis):
-                rest = tuple(a for a in node.axes if a not in (n.BATCH, axis))
-                time = (n.TIME,) if n.TIME in arg.axes else ()
-                x = self._full(arg, (n.BATCH, *time, *rest))
-                x = x if time else method(x, "unsqueeze(1)")
-                joined = f"torch.cat([{self._halo(halo, (n.BATCH, n.LAG, *rest))}, {x}], 1)"
-                return self._reordered((joined, ATOM), (n.BATCH, axis, *rest), node.axes)
             case n.Prefix():
                 key = ",".join(str(id(x)) for x in (*node.args, *node.combined))
                 return f"{self.names['prefix', key]}[{node.slot}]", POSTFIX
-            case n.Split(arg=arg, axis=axis, size=size, outer=outer, inner=inner):
-                at = arg.axes.index(axis)
-                printed = self._helper("_split", self.code(arg), str(at), str(size))
-                return self._reordered(printed, (*arg.axes[:at], outer, inner, *arg.axes[at + 1 :]), node.axes)
-            case n.Join(arg=arg, axis=axis, outer=outer, inner=inner):
-                at = node.axes.index(axis)
-                cut = (*node.axes[:at], outer, inner, *node.axes[at + 1 :])
-                return self._helper("_join", self.as_axes(arg, cut), str(at), "steps")
-            case n.Geometric(coefficient=coefficient, base=base, over=over, first=first):
-                rest = tuple(a for a in node.axes if a != n.TIME)
-                c = self._cast(coefficient, node, self.as_axes(coefficient, (*rest, *over)))
-                b = self._cast(base, node, self.as_axes(base, (*rest, *over)))
-                self.used.add("_powers")
-                printed = self._helper("_geometric", c, b, "steps", str(len(over)), str(first))
-                return self._reordered(printed, (*rest, n.TIME), node.axes)
             case n.Moment(arg=arg, base=base, factor=factor, carry=carry):
                 rest = tuple(a for a in node.axes if a != n.BATCH)
                 lead = (n.BATCH,) if n.BATCH in arg.axes else ()
@@ -161,6 +118,65 @@ class Expressions:
                 self.used.add("_powers")
                 codes = [self._cast(v, node, self.as_axes(v, (n.BATCH, *rest))) for v in (base, factor, carry)]
                 return self._helper("_moment", x, *codes)
+            case n.Table(name=name):
+                raise CompilerBug(f"the table {name} reached the printer")
+            case (
+                n.Solve() | n.Expm() | n.Lag() | n.Frames() | n.Append() | n.FftConv() | n.Scores() | n.Gather()
+                | n.Geometric()
+            ):  # fmt: skip
+                return self._reordered(*self._as_made(node), node.axes)
+            case _:
+                raise CompilerBug(f"{type(node).__name__} has no PyTorch code")
+
+    def _as_made(self, node: Node) -> tuple[tuple[str, int], Axes]:
+        """Code of `node`, and the dimensions of what it gives: in the order of the helper, where there is one."""
+        match node:
+            case n.Rename(arg=arg, pairs=pairs):
+                printed, axes = self._as_made(arg)
+                new = dict(pairs)
+                return printed, tuple(new.get(a, a) for a in axes)
+            case n.Solve(matrix=matrix, rhs=rhs, row=row, col=col):
+                others = tuple(a for a in node.axes if a != row)
+                a = self._cast(matrix, node, self.as_axes(matrix, (*others, row, col)))
+                b = self._cast(rhs, node, self.as_axes(rhs, (*others, row)))
+                return self._helper("_solve", a, b), (*others, row)
+            case n.Expm(matrix=matrix, row=row, col=col, order=order):
+                axes = (*(a for a in node.axes if a not in (row, col)), row, col)
+                code = self.as_axes(matrix, axes)
+                if order:
+                    return self._helper("_matrix_phi", code, str(order)), axes
+                return (f"torch.linalg.matrix_exp({code})", ATOM), axes
+            case n.Lag(arg=arg, halo=halo, steps=steps):
+                lined = (n.BATCH, n.TIME, *(a for a in node.axes if a not in (n.BATCH, n.TIME)))
+                return self._helper("_lag", self._full(arg, lined), self._halo(halo, lined), str(steps)), lined
+            case n.Frames():
+                return self._frames(node)
+            case n.Append(arg=arg, halo=halo, axis=axis):
+                rest = tuple(a for a in node.axes if a not in (n.BATCH, axis))
+                time = (n.TIME,) if n.TIME in arg.axes else ()
+                x = self._full(arg, (n.BATCH, *time, *rest))
+                x = x if time else method(x, "unsqueeze(1)")
+                joined = f"torch.cat([{self._halo(halo, (n.BATCH, n.LAG, *rest))}, {x}], 1)"
+                return (joined, ATOM), (n.BATCH, axis, *rest)
+            case n.Scores(query=query, key=key, decay=decay, over=over, late=late):
+                rest = tuple(a for a in node.axes if a not in (n.TIME, n.SOURCE))
+                codes = [self._cast(x, node, self.as_axes(x, (*rest, n.TIME, *over))) for x in (query, key, decay)]
+                self.used.update(("_halves", "_filled"))
+                return self._helper("_scores", *codes, str(len(over)), str(late)), (*rest, n.TIME, n.SOURCE)
+            case n.Gather(scores=scores, value=value, decay=decay, late=late):
+                kept = tuple(a for a in node.axes if a != n.TIME and a not in scores.axes)
+                rest = tuple(a for a in node.axes if a != n.TIME and a in scores.axes)
+                given = (*((x, (*rest, n.TIME, *kept)) for x in (value, decay)),)
+                codes = [self._cast(x, node, self.as_axes(x, axes)) for x, axes in given]
+                whole = self._cast(scores, node, self.as_axes(scores, (*rest, n.TIME, n.SOURCE)))
+                self.used.update(("_halves", "_filled"))
+                return self._helper("_gather", whole, *codes, str(len(kept)), str(late)), (*rest, n.TIME, *kept)
+            case n.Geometric(coefficient=coefficient, base=base, over=over, first=first):
+                rest = tuple(a for a in node.axes if a != n.TIME)
+                c = self._cast(coefficient, node, self.as_axes(coefficient, (*rest, *over)))
+                b = self._cast(base, node, self.as_axes(base, (*rest, *over)))
+                self.used.add("_powers")
+                return self._helper("_geometric", c, b, "steps", str(len(over)), str(first)), (*rest, n.TIME)
             case n.FftConv(kernel=kernel, arg=arg, over=over):
                 rest = tuple(a for a in node.axes if a != n.TIME)
                 parts = [self.as_axes(x, (*rest, *over, n.TIME)) for x in (kernel, arg)]
@@ -169,12 +185,9 @@ class Expressions:
                     method(c, "to(real)") if x.kind in ("int", "bool") else c
                     for c, x in zip(parts, (kernel, arg), strict=True)
                 ]
-                printed = self._helper("_fft_conv", *codes, str(len(over)))
-                return self._reordered(printed, (*rest, n.TIME), node.axes)
-            case n.Table(name=name):
-                raise CompilerBug(f"the table {name} reached the printer")
+                return self._helper("_fft_conv", *codes, str(len(over))), (*rest, n.TIME)
             case _:
-                raise CompilerBug(f"{type(node).__name__} has no PyTorch code")
+                return self._print(node), node.axes
 
     def _map(self, node: n.Map) -> tuple[str, int]:
         op, args = node.op, node.args
@@ -357,17 +370,29 @@ class Expressions:
         return None
 
     def _einsum(self, node: n.Reduce, factors: list[Node]) -> tuple[str, int]:
-        letters = _letters([a for f in factors for a in f.axes])
+        operands = [(self._cast_print(f, node), f.axes) for f in factors]
+        while len(operands) > 2:
+            i, j = _cheapest_pair([axes for _, axes in operands], node.axes)
+            (x, small), (y, large) = sorted((operands[j], operands[i]), key=lambda o: len(o[1]))
+            rest = [o for at, o in enumerate(operands) if at not in (i, j)]
+            needed = {*node.axes, *(a for _, axes in rest for a in axes)}
+            if not set(small) <= set(large) <= needed:
+                # a product of two that einsum does better: it takes the first two, then one after the other
+                operands = [operands[i], operands[j], *rest]
+                break
+            # elementwise, and no larger than one of them
+            factor = self._wrap(self._placed(x, small, large), PRODUCT + 1)
+            operands = [((f"{self._wrap(y, PRODUCT)} * {factor}", PRODUCT), large), *rest]
+        letters = _letters([a for _, axes in operands for a in axes])
         # an axis to be summed that no factor has cannot be: reduce checked it
-        pattern = ",".join("".join(letters[a] for a in f.axes) for f in factors)
+        pattern = ",".join("".join(letters[a] for a in axes) for _, axes in operands)
         result = "".join(letters[a] for a in node.axes)
         # a summed axis that only one factor has and that is summed alone is summed by einsum too
-        codes = ", ".join(self._cast(f, node, self.code(f)) for f in factors)
-        return f'torch.einsum("{pattern}->{result}", {codes})', ATOM
+        return f'torch.einsum("{pattern}->{result}", {", ".join(code for (code, _), _ in operands)})', ATOM
 
     # -- delays ------------------------------------------------------------------------------------------------
 
-    def _frames(self, node: n.Frames) -> tuple[str, int]:
+    def _frames(self, node: n.Frames) -> tuple[tuple[str, int], Axes]:
         rest = tuple(a for a in node.axes if a not in (n.BATCH, n.TIME, node.axis))
         timed = n.TIME in node.arg.axes
         lead = (n.BATCH, n.TIME) if timed else (n.BATCH,)
@@ -378,7 +403,7 @@ class Expressions:
         code, _ = self._helper("_frames", x, halo, size, str(node.skip), str(node.oldest_first))
         if not timed:
             code = f"{code}.squeeze(1)"
-        return self._reordered((code, POSTFIX), (*lead, *rest, node.axis), node.axes)
+        return (code, POSTFIX), (*lead, *rest, node.axis)
 
     def _halo(self, halo: Node, axes: Axes) -> str:
         """A delay line with axis `lag` second; a plain state is a line of one step."""
@@ -416,6 +441,12 @@ class Expressions:
             return code
         return method(code, f"to({dtype_of(to)})")
 
+    def _cast_print(self, node: Node, to: Node) -> tuple[str, int]:
+        """The same with its precedence."""
+        if node.kind == to.kind and not is_number(node):
+            return self._print(node)
+        return self._cast(node, to, self.code(node)), POSTFIX
+
     def _operand(self, node: Node, result: Node, level: int) -> str:
         """An elementwise operand, aligned; integers join floating point in the result's own precision, bools count."""
         aligned = self._aligned(node, result.axes)
@@ -431,13 +462,18 @@ class Expressions:
 
     def _aligned(self, node: Node, axes: Axes) -> tuple[str, int]:
         """Code whose dimensions broadcast against `axes`: permuted and with None where one is missing."""
-        printed = self._print(node)
         if not node.axes or node.axes == axes:
-            return printed
-        order = tuple(a for a in axes if a in node.axes)
-        if len(order) != len(node.axes):
+            return self._print(node)
+        if not set(node.axes) <= set(axes):
             raise CompilerBug(f"a value over {node.axes} does not fit {axes}")
-        printed = self._reordered(printed, node.axes, order)
+        return self._placed(*self._as_made(node), axes)
+
+    def _placed(self, printed: tuple[str, int], have: Axes, axes: Axes) -> tuple[str, int]:
+        """Code of dimensions `have` as code that broadcasts against `axes`, which has them all."""
+        order = tuple(a for a in axes if a in have)
+        if not order:
+            return printed
+        printed = self._reordered(printed, have, order)
         first = axes.index(order[0])
         spots = [":" if a in order else "None" for a in axes[first:]]
         if "None" not in spots:
@@ -469,6 +505,18 @@ DTYPES = {"real": "real", "complex": "cplx", "int": "torch.int64", "bool": "torc
 
 def dtype_of(node: Node) -> str:
     return DTYPES[node.kind]
+
+
+def _cheapest_pair(factors: list[Axes], result: Axes) -> tuple[int, int]:
+    """The two to multiply first: what is left of their product, once axes that no other needs are summed, has the
+    fewest axes; where several do, those of which one has all axes; then as written."""
+
+    def cost(pair: tuple[int, int]) -> tuple[int, bool, tuple[int, int]]:
+        x, y = (set(factors[i]) for i in pair)
+        needed = {*result, *(a for at, axes in enumerate(factors) if at not in pair for a in axes)}
+        return len((x | y) & needed), not (x <= y or y <= x), pair
+
+    return min(((i, j) for j in range(len(factors)) for i in range(j)), key=cost)
 
 
 def _letters(axes: list[str]) -> dict[str, str]:

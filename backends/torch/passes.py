@@ -143,13 +143,7 @@ class _Pass:
 
     def _inside(self, outside: Names) -> Names:
         """The names inside the loop over time."""
-        names: Names = {**outside, ("size", n.TIME): "steps", ("size", n.SOURCE): "steps"}
-        for s in self.loop.body:
-            for node in n.postorder(list(values_of(s))):
-                if isinstance(node, n.Split):
-                    names["size", n.base_axis(node.outer)] = f"-(-steps // {node.size})"
-                    names["size", node.inner] = str(node.size)
-        return names
+        return {**outside, ("size", n.TIME): "steps", ("size", n.SOURCE): "steps"}
 
     def _body(self, names: Names) -> tuple[list[str], dict[str, str], dict[str, str]]:
         """The lines; the code of each carry's next value and of each value to be stored."""

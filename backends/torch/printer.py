@@ -224,7 +224,8 @@ def _returned(scope: Scope, codes: Mapping[str, str]) -> str:
 HELPERS = (
     support._precision, support._shift, support._solve, support._lag, support._tail, support._frames, support._delayed,
     support._logsumexp, support._logaddexp, support._number, support._phi, support._matrix_phi,
-    support._split, support._join, support._prefix, support._powers, support._geometric, support._moment,
+    support._halves, support._filled, support._scores, support._gather,
+    support._prefix, support._powers, support._geometric, support._moment,
     support._fft_conv, support._recomputed, support._measured, support._common, support._flat,
     adjoint._AffineSteps, adjoint._apply, adjoint._affine_steps,
 )  # fmt: skip

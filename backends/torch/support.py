@@ -139,18 +139,70 @@ def _prefix(combine: Callable[..., tuple[Tensor, ...]], elements: Sequence[Tenso
     return tuple(result)
 
 
-def _split(x: Tensor, dim: int, size: int) -> Tensor:
-    """`dim` in pieces of `size`, zero filled: dimensions (piece, position) in its place."""
-    pieces = -(-x.shape[dim] // size)
-    missing = pieces * size - x.shape[dim]
-    if missing:
-        x = torch.cat([x, x.new_zeros(*x.shape[:dim], missing, *x.shape[dim + 1 :])], dim)
-    return x.reshape(*x.shape[:dim], pieces, size, *x.shape[dim + 1 :])
+def _halves(x: Tensor) -> tuple[Tensor, ...]:
+    """The blocks of `x` (…, block, step, axis) in two: the earlier and the later one of each pair."""
+    return x.reshape(*x.shape[:-3], x.shape[-3] // 2, 2, *x.shape[-2:]).unbind(-3)
 
 
-def _join(x: Tensor, dim: int, steps: int) -> Tensor:
-    """Dimensions (piece, position) at `dim` as one again, without the filling."""
-    return x.flatten(dim, dim + 1).narrow(dim, 0, steps)
+def _filled(x: Tensor, dims: int = 1) -> Tensor:
+    """Zeros after the steps of `x` (…, step, axis), to a power of two; `dims` 2: both are steps."""
+    steps, size = x.shape[-2], 1
+    while size < steps:
+        size *= 2
+    end = (0, size - steps)
+    return x if size == steps else torch.nn.functional.pad(x, end * 2 if dims == 2 else (0, 0, *end))
+
+
+def _scores(query: Tensor, key: Tensor, decay: Tensor, summed: int, late: bool) -> Tensor:
+    """query_t . key_s over the last `summed` dimensions, with the decays after s up to t: (…, t, s).
+
+    0 for later s. `late`: the decays before t, and 0 for t itself.
+
+    In blocks of 1, 2, 4, … steps, each with its queries decayed from its start and its keys to its end:
+    all pairs across two neighbours are one matrix product, and no decay is ever divided.
+    """
+    whole = torch.broadcast_tensors(query, key, decay)  # type: ignore[no-untyped-call]
+    steps = whole[0].shape[-1 - summed]
+    query, key, whole = (_filled(x.flatten(-summed)).unsqueeze(-2) for x in whole)
+    rows, columns = query if late else query * whole, key
+    scores = (query * key).sum(-1, keepdim=True)
+    scores = torch.zeros_like(scores) if late else scores
+    while scores.shape[-3] > 1:
+        (before, after), (rows_0, rows_1), (columns_0, columns_1) = map(_halves, (scores, rows, columns))
+        across = torch.cat([rows_1 @ columns_0.mT, after], -1)
+        scores = torch.cat([torch.nn.functional.pad(before, (0, before.shape[-1])), across], -2)
+        if scores.shape[-3] > 1:
+            whole_0, whole_1 = _halves(whole)
+            rows = torch.cat([rows_0, rows_1 * whole_0], -2)
+            columns = torch.cat([columns_0 * whole_1, columns_1], -2)
+            whole = whole_0 * whole_1
+    return scores.squeeze(-3)[..., :steps, :steps]
+
+
+def _gather(scores: Tensor, value: Tensor, decay: Tensor, kept: int, late: bool) -> Tensor:
+    """The sum over s of scores_ts * value_s, with the decays between the steps: (…, t, `kept` dimensions).
+
+    As in `_scores`: what crosses to the next block is decayed to the end of its own, then from there.
+    """
+    lead = [x.shape[: -1 - kept] for x in (value, decay)]
+    shape = torch.broadcast_shapes(scores.shape[:-2], *lead)  # type: ignore[no-untyped-call]
+    own = torch.broadcast_shapes(*(x.shape[-1 - kept :] for x in (value, decay)))  # type: ignore[no-untyped-call]
+    columns, whole = (_filled(x.expand(*shape, *own).flatten(-kept)).unsqueeze(-2) for x in (value, decay))
+    steps, scores = own[0], _filled(scores, 2)
+    rows = torch.ones_like(whole) if late else whole
+    total = torch.zeros_like(columns) if late else scores.diagonal(0, -2, -1)[..., None, None] * columns
+    while total.shape[-3] > 1:
+        cut = (total.shape[-3] // 2, 2, total.shape[-2])
+        pairs = scores.reshape(*scores.shape[:-2], *cut, *cut).select(-5, 1).select(-2, 0)
+        across = pairs.diagonal(0, -4, -2).movedim(-1, -3)
+        (total_0, total_1), (rows_0, rows_1), (columns_0, columns_1) = map(_halves, (total, rows, columns))
+        total = torch.cat([total_0, total_1 + rows_1 * (across @ columns_0)], -2)
+        if total.shape[-3] > 1:
+            whole_0, whole_1 = _halves(whole)
+            rows = torch.cat([rows_0, rows_1 * whole_0], -2)
+            columns = torch.cat([columns_0 * whole_1, columns_1], -2)
+            whole = whole_0 * whole_1
+    return total.squeeze(-3)[..., :steps, :].reshape(*shape, *own)
 
 
 def _powers(base: Tensor, count: int) -> Tensor:

@@ -19,7 +19,7 @@ from ssmc.source import Span
 
 N = TypeVar("N", bound=Node)
 
-_FIXED = {n.BATCH: -9, n.BLOCK: -8, n.TIME: -7, n.ROW: -6, n.SOURCE: -5, n.COLUMN: -4, n.LAG: -3}
+_FIXED = {n.BATCH: -4, n.TIME: -3, n.SOURCE: -2, n.LAG: -1}
 
 
 class Arena:
@@ -321,13 +321,14 @@ class Arena:
         axes = tuple(a for a in self.union([arg.axes, kernel.axes]) if a not in over)
         return self._intern(n.FftConv, axes, _inexact(kernel, arg), kernel, arg, over)
 
-    def split(self, arg: Node, axis: str, outer: str, inner: str, size: int) -> n.Split:
-        axes = self.sorted_axes([*(a for a in arg.axes if a != axis), outer, inner])
-        return self._intern(n.Split, axes, arg.kind, arg, axis, outer, inner, size)
+    def scores(self, query: Node, key: Node, decay: Node, over: Axes, late: bool) -> n.Scores:
+        every = {*query.axes, *key.axes, *decay.axes, n.SOURCE}
+        axes, kind = self.sorted_axes(every - set(over)), _inexact(query, key, decay)
+        return self._intern(n.Scores, axes, kind, query, key, decay, over, late)
 
-    def join(self, arg: Node, axis: str, outer: str, inner: str) -> n.Join:
-        axes = self.sorted_axes([*(a for a in arg.axes if a not in (outer, inner)), axis])
-        return self._intern(n.Join, axes, arg.kind, arg, axis, outer, inner)
+    def gather(self, scores: Node, value: Node, decay: Node, late: bool) -> n.Gather:
+        axes = self.sorted_axes({*scores.axes, *value.axes, *decay.axes} - {n.SOURCE})
+        return self._intern(n.Gather, axes, _inexact(scores, value, decay), scores, value, decay, late)
 
     def geometric(self, coefficient: Node, base: Node, over: Axes, first: int) -> n.Geometric:
         every = set(coefficient.axes) | set(base.axes) | {n.TIME}
@@ -379,10 +380,10 @@ class Arena:
                 return self.tail(kids[0], kids[1])
             case n.Append(axis=axis):
                 return self.append(kids[0], kids[1], axis)
-            case n.Split(axis=axis, outer=outer, inner=inner, size=size):
-                return self.split(kids[0], axis, outer, inner, size)
-            case n.Join(axis=axis, outer=outer, inner=inner):
-                return self.join(kids[0], axis, outer, inner)
+            case n.Scores(over=over, late=late):
+                return self.scores(kids[0], kids[1], kids[2], over, late)
+            case n.Gather(late=late):
+                return self.gather(kids[0], kids[1], kids[2], late)
             case n.Geometric(over=over, first=first):
                 return self.geometric(kids[0], kids[1], over, first)
             case n.Moment():

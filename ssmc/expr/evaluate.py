@@ -7,7 +7,7 @@ whole sequence at once, and kernel IR.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,8 +157,10 @@ class Evaluator:
                 return Named(args[0].axes, xp.flip(args[0].data, args[0].axes.index(axis)))
             case n.Start(axis=axis):
                 return _steps(args[0], axis, 0, size_of(axis, sizes))
-            case n.Split() | n.Join():
-                return self._recut(node, args[0], sizes)
+            case n.Scores(over=over, late=late):
+                return self._scores(node, args, over, late, sizes)
+            case n.Gather(late=late):
+                return self._gathered(node, args, late, sizes)
             case n.Geometric(over=over, first=first):
                 return self._geometric(node, args[0], args[1], over, first, sizes)
             case n.Moment():
@@ -285,22 +287,44 @@ class Evaluator:
         rest = tuple(a for a in axes if a not in over)
         return self.complete(Named(rest, xp.sum(total, dims) if dims else total), node, sizes)
 
-    def _recut(self, node: n.Split | n.Join, arg: Named, sizes: Mapping[str, int]) -> Named:
-        xp, pair = self.xp, (node.outer, node.inner)
-        if isinstance(node, n.Split):
-            rest = tuple(a for a in arg.axes if a != node.axis)
-            data = self.align(arg, (*rest, node.axis))
-            count = -(-data.shape[-1] // node.size)
-            filling = xp.zeros([*data.shape[:-1], count * node.size - data.shape[-1]], node.kind)
-            whole = xp.concatenate([data, filling], len(rest))
-            return self.complete(
-                Named((*rest, *pair), xp.reshape(whole, [*data.shape[:-1], count, node.size])), node, sizes
-            )
-        rest = tuple(a for a in arg.axes if a not in pair)
-        data = self.align(arg, (*rest, *pair))
-        whole = xp.reshape(data, [*data.shape[:-2], data.shape[-2] * data.shape[-1]])
-        cut = _along(whole, len(rest), 0, size_of(node.axis, sizes))
-        return self.complete(Named((*rest, node.axis), cut), node, sizes)
+    def _scores(self, node: Node, args: Sequence[Named], over: Axes, late: bool, sizes: Mapping[str, int]) -> Named:
+        """By the definition: all keys so far, decayed once more at every step."""
+        xp, (query, key, decay) = self.xp, args
+        axes = tuple(a for a in dict.fromkeys(a for x in args for a in x.axes) if a != n.TIME)
+        dims = tuple(axes.index(a) for a in over)
+        rows = []
+        for t, keys in enumerate(self._decayed(key, decay, axes, late, node.kind, sizes)):
+            asked = self.align(_picked(query, t), axes)
+            rows.append(xp.stack([xp.cast(xp.reduce("sum", asked * k, dims), node.kind) for k in keys], 0))
+        rest = tuple(a for a in axes if a not in over)
+        return self.complete(Named((n.TIME, n.SOURCE, *rest), xp.stack(rows, 0)), node, sizes)
+
+    def _gathered(self, node: Node, args: Sequence[Named], late: bool, sizes: Mapping[str, int]) -> Named:
+        """By the definition, as `_scores`."""
+        scores, value, decay = args
+        axes = tuple(a for a in dict.fromkeys(a for x in args for a in x.axes) if a not in (n.TIME, n.SOURCE))
+        rows = []
+        for t, values in enumerate(self._decayed(value, decay, axes, late, node.kind, sizes)):
+            row = _picked(scores, t)
+            first, *others = (self.align(_picked(row, s, n.SOURCE), axes) * v for s, v in enumerate(values))
+            rows.append(sum(others, first))
+        return self.complete(Named((n.TIME, *axes), self.xp.stack(rows, 0)), node, sizes)
+
+    def _decayed(
+        self, x: Named, decay: Named, axes: Axes, late: bool, kind: Kind, sizes: Mapping[str, int]
+    ) -> Iterator[list[Array]]:
+        """At each step, x of every step times the decays between the two; zero for later ones."""
+        xp, steps = self.xp, size_of(n.TIME, sizes)
+        known = {a: d for v in (x, decay) for a, d in zip(v.axes, v.data.shape, strict=True)}
+        shape = [known.get(a, 1) for a in axes]
+        each, decays = (
+            [xp.expand(xp.cast(self.align(_picked(v, t), axes), kind), shape) for t in range(steps)] for v in (x, decay)
+        )
+        held: list[Array] = []
+        for t in range(steps):
+            before, held = held, [*(h * decays[t] for h in held), each[t]]
+            seen = before if late else held
+            yield [*seen, *(xp.zeros(shape, kind) for _ in range(steps - len(seen)))]
 
     def _geometric(
         self, node: Node, coefficient: Named, base: Named, over: Axes, first: int, sizes: Mapping[str, int]
@@ -325,10 +349,10 @@ class Evaluator:
         return self.complete(Named(axes, self.xp.cast(value, node.kind)), node, sizes)
 
 
-def _picked(x: Named, t: int) -> Named:
-    at = x.axes.index(n.TIME)
+def _picked(x: Named, t: int, axis: str = n.TIME) -> Named:
+    at = x.axes.index(axis)
     where = (*(slice(None) for _ in range(at)), t)
-    return Named(tuple(a for a in x.axes if a != n.TIME), x.data[where])
+    return Named(tuple(a for a in x.axes if a != axis), x.data[where])
 
 
 def size_of(axis: str, sizes: Mapping[str, int]) -> int:

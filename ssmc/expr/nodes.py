@@ -2,7 +2,7 @@
 
     Leaf    = Const | Input | Param | Time | Size | Index | Read | Table | Draw | Local | Load
     Inner   = Map | Reduce | Cumulative | Rename | Pick | Shift | Solve | Expm | Window | History
-            | Flip | Start | Prefix | Lag | Frames | Tail | Append | FftConv | Split | Join
+            | Flip | Start | Prefix | Lag | Frames | Tail | Append | FftConv | Scores | Gather
             | Geometric | Moment
 
 A node is immutable and made only by an `Arena` (see arena.py), which types it and hash-conses it: within one arena two
@@ -26,9 +26,8 @@ Axes = tuple[str, ...]
 
 # Axes that only kernel IR has; no axis of a spec can have such a name. `time` is the position in the sequence (or in a
 # chunk of it), `source` a second copy of it (the column of a chunk's product), `lag` the steps held by a delay line,
-# oldest first, `block` counts the pieces of a chunk, `row` and `column` the steps inside one piece.
+# oldest first.
 BATCH, TIME, SOURCE, LAG = "@batch", "@time", "@source", "@lag"
-BLOCK, ROW, COLUMN = "@block", "@row", "@column"
 
 
 def base_axis(axis: str) -> str:
@@ -333,24 +332,33 @@ class FftConv(Node):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Split(Node):
-    """`axis` cut into pieces of `size` steps: `outer` counts the pieces, `inner` the steps of one; zero filled."""
+class Scores(Node):
+    """[time, source]: the sum over `over` of query[time] * key[source] * (the product of decay between the two steps).
 
-    arg: Node
-    axis: str
-    outer: str
-    inner: str
-    size: int
+    Between: after source up to time, and 0 for later sources. With `late` before time, and 0 for the step itself too.
+    All three have `time`. Printers find the products of all pairs by halves of the tile: a decay for each pair of steps
+    and each position of `over` is never held, and nothing is divided.
+    """
+
+    query: Node
+    key: Node
+    decay: Node
+    over: Axes
+    late: bool
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Join(Node):
-    """The inverse of Split: `outer` and `inner` become `axis`, as long as the tile, without the filling."""
+class Gather(Node):
+    """[time]: the sum over source of scores[time, source] * value[source] * (the product of decay between the two).
 
-    arg: Node
-    axis: str
-    outer: str
-    inner: str
+    As in Scores; `value` and `decay` have `time`, and axes that `scores` lacks. Later sources do not count, whatever
+    their scores.
+    """
+
+    scores: Node
+    value: Node
+    decay: Node
+    late: bool
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -400,8 +408,12 @@ def children(node: Node) -> tuple[Node, ...]:
             return (arg, halo)
         case FftConv(kernel=kernel, arg=arg):
             return (kernel, arg)
-        case Split(arg=arg) | Join(arg=arg) | Flip(arg=arg) | Start(arg=arg):
+        case Flip(arg=arg) | Start(arg=arg):
             return (arg,)
+        case Scores(query=query, key=key, decay=decay):
+            return (query, key, decay)
+        case Gather(scores=scores, value=value, decay=decay):
+            return (scores, value, decay)
         case Geometric(coefficient=coefficient, base=base):
             return (coefficient, base)
         case Moment(arg=arg, base=base, factor=factor, carry=carry):

@@ -262,10 +262,10 @@ class _Printer:
                 axes = over
             case n.Geometric(over=over, first=first):
                 axes, rest = over, [f"from {first}"]
-            case n.Split(axis=axis, outer=outer, inner=inner, size=size):
-                axes, rest = (f"{axis} -> {outer}, {inner}",), [size]
-            case n.Join(axis=axis, outer=outer, inner=inner):
-                axes = (f"{outer}, {inner} -> {axis}",)
+            case n.Scores(over=over, late=late):
+                axes, rest = over, ["late"] if late else []
+            case n.Gather(late=late):
+                rest = ["late"] if late else []
             case n.Prefix(combined=combined, slot=slot):
                 rest = [f"by {', '.join(at(c).text for c in combined)}; {slot}"]
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(node).__name__).lower()

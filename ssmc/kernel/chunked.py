@@ -3,35 +3,30 @@
     S_t = a_t S_{t-1} + sum over writes of k_t v_t^T          a = scalar * alpha[rows] * beta[columns]
     y_t = sum over rows of q_t S_t                            (or over columns: the sides change roles)
 
-    inside    A[t, s] = sum_rows q_t k_s e^(alpha from s to t) * scalar from s to t      s <= t
-              y_t    += sum_s A[t, s] v_s e^(beta from s to t)
-    before    y_t    += scalar_t sum_rows q_t e^(alpha_t) S_0 e^(beta_t)
-    carry     S_C     = a_C S_0 + sum_s (k_s e^(alpha from s to C)) (v_s e^(beta from s to C)) scalar from s to C
+    inside    A[t, s] = sum_rows q_t k_s (alpha from s to t) * scalar from s to t      s <= t
+              y_t    += sum_s A[t, s] v_s (beta from s to t)
+    before    y_t    += scalar_t sum_rows q_t alpha_t S_0 beta_t
+    carry     S_C     = a_C S_0 + sum_s (k_s (alpha from s to C)) (v_s (beta from s to C)) scalar from s to C
 
 A reading of the state before the update is the same with the products ending one step earlier, so s < t. No sum of
-logarithms is ever subtracted from another, and no exponent exceeds what the decays themselves make: the scalar part
-uses segment sums; a decay with an axis cuts the chunk into pieces of PIECE steps. Inside a piece every pair has its own
-segment sum; between pieces the exponent is (from the start of the row's piece) + (whole pieces) + (to the end of the
-column's piece). The mask stands before the exponential.
+logarithms is ever subtracted from another and no decay divided, and no exponent exceeds what the decays themselves
+make: the scalar part uses segment sums, masked before the exponential; a decay with an axis is multiplied up inside
+`Scores` and `Gather`, which leave to the printer how, and never to hold one for each pair of steps and each position.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.arena import Arena
-from ssmc.expr.nodes import BLOCK, COLUMN, ROW, SOURCE, TIME, Node
+from ssmc.expr.nodes import SOURCE, TIME, Node
 from ssmc.kernel.lower import Tiles
 from ssmc.recurrence.chunkable import chunked_readings
 from ssmc.recurrence.nodes import Component
 from ssmc.recurrence.readout import Reading
-from ssmc.recurrence.separable import Decay, MatrixForm, Write, matrix_form
-
-PIECE = 16
-BLOCK2 = f"{BLOCK}'"
+from ssmc.recurrence.separable import Decay, Write, matrix_form
 
 
 def lower_chunked(tiles: Tiles, component: Component, chunk: int) -> None:
@@ -44,17 +39,17 @@ def lower_chunked(tiles: Tiles, component: Component, chunk: int) -> None:
     ar, register = tiles.arena, tiles.graph.register[form.register]
     carry = tiles.carries[form.register]
     scalar = Scalar(tiles, form.scalar)
-    logs = {side: _log(tiles, d) for side, d in (("rows", form.alpha), ("cols", form.beta))}
+    rows, cols = (None if d is None else Sided(tiles, d) for d in (form.alpha, form.beta))
     writes = [_write(tiles, w) for w in form.writes]
     for tap in taps:
         terms = [tiles.tile(tap.constant)] if tap.constant is not None else []
         for reading in tap.readings:
             by_rows = set(reading.mixed) <= set(form.rows)
-            sides = (logs["rows"], logs["cols"]) if by_rows else (logs["cols"], logs["rows"])
+            sides = (rows, cols) if by_rows else (cols, rows)
             pairs = writes if by_rows else [(v, kk, s) for kk, v, s in writes]
             terms.append(_read(tiles, reading, carry, scalar, sides, pairs))
         tiles.values[tap.node] = tiles.let(ar.labels.get(tap.node, f"{form.register}_read"), ar.total(terms), tap.node)
-    tiles.carry_on(register, _carry(tiles, form, carry, scalar, logs, writes))
+    tiles.carry_on(register, _carry(ar, carry, scalar, rows, cols, writes))
 
 
 def _write(tiles: Tiles, write: Write) -> tuple[Node, Node, n.Axes]:
@@ -111,12 +106,24 @@ class Scalar:
         return self.ar.rename(self.ar.pick(self.segments(False), TIME, -1), {SOURCE: TIME})
 
 
-def _log(tiles: Tiles, decay: Decay | None) -> Node | None:
-    if decay is None:
-        return None
-    if decay.log is None:
-        raise CompilerBug("chunked was chosen for a decay without a logarithm")
-    return tiles.timed(tiles.tile(decay.log))
+class Sided:
+    """The part of the decay with row or column axes, which has a logarithm."""
+
+    def __init__(self, tiles: Tiles, decay: Decay) -> None:
+        if decay.log is None:
+            raise CompilerBug("chunked was chosen for a decay without a logarithm")
+        self.ar = tiles.arena
+        self.log = tiles.timed(tiles.tile(decay.log))
+        self.step = self.ar.exp(self.log)
+
+    def from_start(self, late: bool) -> Node:
+        """[time]: the product of all steps so far (`late`: of those before)."""
+        total = self.ar.cumulative("sum", self.log, TIME)
+        return self.ar.exp(self.ar.shift(total, TIME, 1) if late else total)
+
+    def to_end(self) -> Node:
+        """[time]: the product of the steps after this one."""
+        return self.ar.exp(self.ar.shift(self.ar.cumulative("sum", self.log, TIME, reverse=True), TIME, -1))
 
 
 def _exp_where(ar: Arena, mask: Node, exponent: Node) -> Node:
@@ -124,45 +131,12 @@ def _exp_where(ar: Arena, mask: Node, exponent: Node) -> Node:
     return ar.exp(ar.where(mask, exponent, ar.const(-math.inf)))
 
 
-@dataclass(frozen=True)
-class Pieces:
-    """A decay with an axis, over the pieces of a chunk; each an expression, exponents never above the decay's own.
-
-    start: [block, row] from the start of the row's piece; end: [block', column] to the end of the column's piece;
-    between: [block, block'] the whole pieces between, 0 unless the row's piece is later; pair: [block, row, column].
-    """
-
-    start: Node
-    end: Node
-    between: Node
-    pair: Node
-
-
-def pieces(ar: Arena, log: Node, late: bool) -> Pieces:
-    rows = ar.split(log, TIME, BLOCK, ROW, PIECE)
-    inside = ar.cumulative("sum", rows, ROW)
-    whole = ar.pick(inside, ROW, -1)
-    columns = ar.split(log, TIME, BLOCK2, COLUMN, PIECE)
-    end = ar.shift(ar.cumulative("sum", columns, COLUMN, reverse=True), COLUMN, -1)
-    later = ar.map("gt", ar.index(BLOCK), ar.index(BLOCK2))
-    between = ar.shift(ar.cumulative("sum", ar.where(later, whole, ar.const(0.0)), BLOCK), BLOCK, 1)
-    i, j = ar.index(ROW), ar.index(COLUMN)
-    pair = ar.cumulative("sum", ar.where(ar.map("gt", i, j), rows, ar.const(0.0)), ROW)
-    pair = _exp_where(ar, ar.map("ge", i, j), pair)
-    return Pieces(
-        start=ar.exp(ar.shift(inside, ROW, 1) if late else inside),
-        end=ar.exp(end),
-        between=_exp_where(ar, later, between),
-        pair=ar.shift(pair, ROW, 1) if late else pair,
-    )
-
-
 def _read(
     tiles: Tiles,
     reading: Reading,
     carry: Node,
     scalar: Scalar,
-    sides: tuple[Node | None, Node | None],
+    sides: tuple[Sided | None, Sided | None],
     writes: list[tuple[Node, Node, n.Axes]],
 ) -> Node:
     """One linear term of a tap. On the state's side its summed axes are `a~`, as in `reading.right`."""
@@ -170,89 +144,52 @@ def _read(
     side = {a: f"{a}~" for a in reading.mixed}
     mixed = tuple(side.values())
     late = reading.when == "old"
-    summed_log, kept_log = (ar.rename(x, side) if x is not None else None for x in sides)
+    summed, kept = sides
     q = tiles.timed(tiles.tile(reading.right))
-    segments = scalar.segments(late)
     terms: list[Node] = []
     for key, value, over in writes:
         key, value = ar.rename(key, side), ar.rename(value, side)
-        if summed_log is None:
+        if summed is not None:
+            scores: Node = ar.scores(q, key, ar.rename(summed.step, side), mixed, late)
+        else:
             # an axis of the state that neither factor has is summed all the same
             scores = ar.contract(
                 ar.broadcast(q, tuple(a for a in mixed if a not in {*q.axes, *key.axes})),
                 ar.rename(key, {TIME: SOURCE}),
                 mixed,
             )
-        else:
-            scores = _scores(ar, q, key, pieces(ar, summed_log, late), mixed)
-        scores = ar.mul(scores, segments)
-        if kept_log is None:
+        if scalar.decay is not None or (summed is None and kept is None):
+            scores = ar.mul(scores, scalar.segments(late))
+        if kept is None:
             terms.append(ar.contract(scores, ar.rename(value, {TIME: SOURCE}), (SOURCE, *over)))
         else:
-            terms.append(_weighted(ar, scores, value, pieces(ar, kept_log, late), over))
-    before = q
-    if summed_log is not None:
-        before = ar.mul(before, ar.exp(_from_start(ar, summed_log, late)))
-    value = ar.contract(before, ar.rename(carry, side), mixed)
-    if kept_log is not None:
-        value = ar.mul(value, ar.exp(_from_start(ar, kept_log, late)))
-    start = scalar.from_start(late)
-    terms.append(value if start is None else ar.mul(value, start))
-    return ar.mul(tiles.tile(reading.left), ar.total(terms))
-
-
-def _scores(ar: Arena, q: Node, key: Node, p: Pieces, mixed: n.Axes) -> Node:
-    """[time, source]: q . k with the decay between the two steps."""
-    rows = ar.split(q, TIME, BLOCK, ROW, PIECE)
-    columns = ar.split(key, TIME, BLOCK2, COLUMN, PIECE)
-    near = ar.reduce("sum", ar.mul(ar.mul(rows, ar.rename(columns, {BLOCK2: BLOCK})), p.pair), mixed)
-    far = ar.reduce("sum", ar.mul(ar.mul(ar.mul(rows, p.start), p.between), ar.mul(columns, p.end)), mixed)
-    same = ar.map("eq", ar.index(BLOCK), ar.index(BLOCK2))
-    whole = ar.where(same, near, far)
-    return ar.join(ar.join(whole, TIME, BLOCK, ROW), SOURCE, BLOCK2, COLUMN)
-
-
-def _weighted(ar: Arena, scores: Node, value: Node, p: Pieces, over: n.Axes) -> Node:
-    """[time]: the sum over source of scores * v with the decay of the kept side between the two steps."""
-    cut = ar.split(ar.split(scores, TIME, BLOCK, ROW, PIECE), SOURCE, BLOCK2, COLUMN, PIECE)
-    same = ar.map("eq", ar.index(BLOCK), ar.index(BLOCK2))
-    diagonal = ar.reduce("sum", ar.where(same, cut, ar.const(0.0)), (BLOCK2,))
-    columns = ar.split(value, TIME, BLOCK2, COLUMN, PIECE)
-    near = ar.reduce("sum", ar.mul(ar.mul(diagonal, p.pair), ar.rename(columns, {BLOCK2: BLOCK})), (COLUMN, *over))
-    each = ar.reduce("sum", ar.mul(cut, ar.mul(columns, p.end)), (COLUMN, *over))
-    far = ar.mul(p.start, ar.reduce("sum", ar.mul(each, p.between), (BLOCK2,)))
-    return ar.join(ar.add(near, far), TIME, BLOCK, ROW)
-
-
-def _from_start(ar: Arena, log: Node, late: bool) -> Node:
-    total = ar.cumulative("sum", log, TIME)
-    return ar.shift(total, TIME, 1) if late else total
+            gathered = ar.gather(scores, value, ar.rename(kept.step, side), late)
+            terms.append(ar.reduce("sum", gathered, over) if over else gathered)
+    before = q if summed is None else ar.mul(q, ar.rename(summed.from_start(late), side))
+    term = ar.contract(before, ar.rename(carry, side), mixed)
+    for factor in (None if kept is None else ar.rename(kept.from_start(late), side), scalar.from_start(late)):
+        term = term if factor is None else ar.mul(term, factor)
+    return ar.mul(tiles.tile(reading.left), ar.total([*terms, term]))
 
 
 def _carry(
-    tiles: Tiles,
-    form: MatrixForm,
+    ar: Arena,
     carry: Node,
     scalar: Scalar,
-    logs: dict[str, Node | None],
+    rows: Sided | None,
+    cols: Sided | None,
     writes: list[tuple[Node, Node, n.Axes]],
 ) -> Node:
     """The state after the chunk."""
-    ar = tiles.arena
     kept: Node = carry
-    start = scalar.from_start(False)
-    for factor in (start, *(ar.exp(_from_start(ar, x, False)) for x in logs.values() if x is not None)):
-        if factor is not None:
-            kept = ar.mul(kept, ar.pick(factor, TIME, -1))
-    ends = {
-        side: None if x is None else ar.exp(ar.shift(ar.cumulative("sum", x, TIME, reverse=True), TIME, -1))
-        for side, x in logs.items()
-    }
+    for part in (scalar, rows, cols):
+        factor = None if part is None else part.from_start(False)
+        kept = kept if factor is None else ar.mul(kept, ar.pick(factor, TIME, -1))
     to_end = scalar.to_end()
     terms = [kept]
     for key, value, over in writes:
-        for factor in (ends["rows"], to_end):
+        for factor in (None if rows is None else rows.to_end(), to_end):
             key = key if factor is None else ar.mul(key, factor)
-        value = value if ends["cols"] is None else ar.mul(value, ends["cols"])
+        value = value if cols is None else ar.mul(value, cols.to_end())
         terms.append(ar.contract(key, value, (TIME, *over)))
     return ar.total(terms)

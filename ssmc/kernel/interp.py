@@ -16,7 +16,6 @@ from ssmc.expr.arrays import Array, NumpyArrays
 from ssmc.expr.evaluate import Evaluator, Named, evaluate, size_of
 from ssmc.expr.nodes import Axes, Kind, Node
 from ssmc.kernel import nodes as k
-from ssmc.kernel.verify import nested, values_of
 from ssmc.step.initial import table
 
 State = dict[str, Any]
@@ -202,11 +201,7 @@ class _Run:
         return found
 
     def _tile_sizes(self, loop: k.For, count: int) -> dict[str, int]:
-        sizes = {**self.sizes, n.TIME: count, n.SOURCE: count}
-        for x in n.postorder([v for s in nested(loop.body) for v in values_of(s)]):
-            if isinstance(x, n.Split):
-                sizes |= {x.outer: -(-count // x.size), x.inner: x.size}
-        return sizes
+        return {**self.sizes, n.TIME: count, n.SOURCE: count}
 
     def _none(self, b: k.Buffer) -> Array:
         return self.xp.zeros([0 if a == n.TIME else size_of(a, self.sizes) for a in b.axes], b.kind)

@@ -88,7 +88,7 @@ def _loop(loop: k.For) -> list[str]:
 def _text(node: Node) -> str:
     text = show(node, None, limit=10_000)
     # `@time` inside, so that no axis of a spec is one of these
-    for axis in (n.BATCH, n.TIME, n.SOURCE, n.LAG, n.BLOCK, n.ROW, n.COLUMN):
+    for axis in (n.BATCH, n.TIME, n.SOURCE, n.LAG):
         text = text.replace(axis, axis.removeprefix("@"))
     return text
 

@@ -17,8 +17,8 @@ from ssmc.kernel import nodes as k
 Rule = Callable[[k.Program], Iterable[str]]
 
 STEP_LEAVES = (n.Input, n.Param, n.Time, n.Read, n.Window, n.History, n.Draw)
-ALONG_TIME = (n.Prefix, n.Lag, n.FftConv, n.Geometric, n.Moment)
-TILE_AXES = (n.TIME, n.SOURCE, n.BLOCK, f"{n.BLOCK}'", n.ROW, n.COLUMN)
+ALONG_TIME = (n.Prefix, n.Lag, n.FftConv, n.Scores, n.Gather, n.Geometric, n.Moment)
+TILE_AXES = (n.TIME, n.SOURCE)
 
 
 @dataclass(frozen=True)

@@ -23,21 +23,7 @@ _ALONE = {
     "pow": "power",
     "neg": "negated",
 }
-# the steps of a chunk, and of its pieces
-_POSITIONS = {
-    n.TIME: "now",
-    n.SOURCE: "source",
-    n.BLOCK: "piece",
-    f"{n.BLOCK}'": "source_piece",
-    n.ROW: "row",
-    n.COLUMN: "column",
-}
-# axes that a value along two times has: what a product over the steps between them, and a sum of products, are called
-_BETWEEN_STEPS = {
-    (n.TIME, n.SOURCE): ("product_between", "scores"),
-    (n.ROW, n.COLUMN): ("product_inside", "scores"),
-    (n.BLOCK, f"{n.BLOCK}'"): ("product_of_pieces", "scores"),
-}
+_POSITIONS = {n.TIME: "now", n.SOURCE: "source"}  # the steps of a chunk
 
 
 def describe(node: Node, arena: Arena) -> str:
@@ -51,7 +37,9 @@ def telling(node: Node) -> bool:
         case n.Map(op="exp", args=(x,)):
             return _running_sum(x) is not None
         case n.Reduce(op="sum", arg=n.Map(op="mul")):
-            return any(set(axes) <= set(node.axes) for axes in _BETWEEN_STEPS)
+            return _between_steps(node)
+        case n.Scores():
+            return True
         case _:
             return False
 
@@ -73,10 +61,8 @@ def _compound(node: Node, arena: Arena) -> str | None:
             return name
         case n.Index(axes=(axis,)):
             return _POSITIONS.get(axis, f"index_{axis}")
-        case n.Map(op="where", args=(_, x, _)) | n.Rename(arg=x) | n.Join(arg=x):
+        case n.Map(op="where", args=(_, x, _)) | n.Rename(arg=x):
             return of(x)  # a mask, a view: the value is still x
-        case n.Split(arg=x):
-            return _joined(of(x), "_", "pieces")
         case n.Map(op=op, args=(x,)):
             return of(x) if op.startswith("cast_") else _joined(op, "_", of(x)) if op != "neg" else of(x)
         case n.Map(op="mul" | "div" | "add" | "sub" | "max" | "min" as op, args=(x, y)):
@@ -108,16 +94,17 @@ def _joined(a: str | None, between: str, b: str | None) -> str | None:
 
 
 def _alone(node: Node) -> str:
-    pair = next((names for axes, names in _BETWEEN_STEPS.items() if set(axes) <= set(node.axes)), None)
     match node:
-        case n.Map(op="where", args=(_, x, _)) | n.Rename(arg=x) | n.Split(arg=x) | n.Join(arg=x):
+        case n.Map(op="where", args=(_, x, _)) | n.Rename(arg=x):
             return _alone(x)
         case n.Map(op="exp", args=(x,)) if (total := _running_sum(x)) is not None:
-            return pair[0] if pair is not None else f"product_{'to_end' if total.reverse else 'so_far'}"
+            return _product(node, total.reverse)
         case n.Cumulative(op="prod", reverse=reverse):
-            return pair[0] if pair is not None else f"product_{'to_end' if reverse else 'so_far'}"
-        case n.Reduce(op="sum", arg=n.Map(op="mul")) if pair is not None:
-            return pair[1]
+            return _product(node, reverse)
+        case n.Scores():
+            return "scores"
+        case n.Reduce(op="sum", arg=n.Map(op="mul")) if _between_steps(node):
+            return "scores"
         case n.Map(op=op):
             return _ALONE.get(op, op)
         case n.Reduce(op="sum", arg=n.Map(op="mul")):
@@ -134,6 +121,14 @@ def _alone(node: Node) -> str:
             return "expm"
         case _:
             return FALLBACK
+
+
+def _between_steps(node: Node) -> bool:
+    return {n.TIME, n.SOURCE} <= set(node.axes)
+
+
+def _product(node: Node, reverse: bool) -> str:
+    return "product_between" if _between_steps(node) else f"product_{'to_end' if reverse else 'so_far'}"
 
 
 def _running_sum(node: Node) -> n.Cumulative | None:

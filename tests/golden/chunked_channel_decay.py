@@ -40,18 +40,44 @@ def _shift(x: Tensor, dim: int, steps: int) -> Tensor:
     return torch.cat([x.narrow(dim, size - kept, kept), zeros], dim)
 
 
-def _split(x: Tensor, dim: int, size: int) -> Tensor:
-    """`dim` in pieces of `size`, zero filled: dimensions (piece, position) in its place."""
-    pieces = -(-x.shape[dim] // size)
-    missing = pieces * size - x.shape[dim]
-    if missing:
-        x = torch.cat([x, x.new_zeros(*x.shape[:dim], missing, *x.shape[dim + 1 :])], dim)
-    return x.reshape(*x.shape[:dim], pieces, size, *x.shape[dim + 1 :])
+def _halves(x: Tensor) -> tuple[Tensor, ...]:
+    """The blocks of `x` (…, block, step, axis) in two: the earlier and the later one of each pair."""
+    return x.reshape(*x.shape[:-3], x.shape[-3] // 2, 2, *x.shape[-2:]).unbind(-3)
 
 
-def _join(x: Tensor, dim: int, steps: int) -> Tensor:
-    """Dimensions (piece, position) at `dim` as one again, without the filling."""
-    return x.flatten(dim, dim + 1).narrow(dim, 0, steps)
+def _filled(x: Tensor, dims: int = 1) -> Tensor:
+    """Zeros after the steps of `x` (…, step, axis), to a power of two; `dims` 2: both are steps."""
+    steps, size = x.shape[-2], 1
+    while size < steps:
+        size *= 2
+    end = (0, size - steps)
+    return x if size == steps else torch.nn.functional.pad(x, end * 2 if dims == 2 else (0, 0, *end))
+
+
+def _scores(query: Tensor, key: Tensor, decay: Tensor, summed: int, late: bool) -> Tensor:
+    """query_t . key_s over the last `summed` dimensions, with the decays after s up to t: (…, t, s).
+
+    0 for later s. `late`: the decays before t, and 0 for t itself.
+
+    In blocks of 1, 2, 4, … steps, each with its queries decayed from its start and its keys to its end:
+    all pairs across two neighbours are one matrix product, and no decay is ever divided.
+    """
+    whole = torch.broadcast_tensors(query, key, decay)  # type: ignore[no-untyped-call]
+    steps = whole[0].shape[-1 - summed]
+    query, key, whole = (_filled(x.flatten(-summed)).unsqueeze(-2) for x in whole)
+    rows, columns = query if late else query * whole, key
+    scores = (query * key).sum(-1, keepdim=True)
+    scores = torch.zeros_like(scores) if late else scores
+    while scores.shape[-3] > 1:
+        (before, after), (rows_0, rows_1), (columns_0, columns_1) = map(_halves, (scores, rows, columns))
+        across = torch.cat([rows_1 @ columns_0.mT, after], -1)
+        scores = torch.cat([torch.nn.functional.pad(before, (0, before.shape[-1])), across], -2)
+        if scores.shape[-3] > 1:
+            whole_0, whole_1 = _halves(whole)
+            rows = torch.cat([rows_0, rows_1 * whole_0], -2)
+            columns = torch.cat([columns_0 * whole_1, columns_1], -2)
+            whole = whole_0 * whole_1
+    return scores.squeeze(-3)[..., :steps, :steps]
 
 
 def _recomputed(chunk: Callable[..., Any], *args: Any) -> Any:
@@ -130,88 +156,28 @@ def sequence(
 
     # --- over time, in chunks of 64 (S: chunked)
 
-    def chunk_1(steps: int, S: Tensor, q: Tensor, k: Tensor, g: Tensor, v: Tensor) -> tuple[Tensor, ...]:
-        piece = torch.arange(-(-steps // 16), device=device)
-        source_piece = torch.arange(-(-steps // 16), device=device)
-        q_pieces = _split(q, 1, 16)
-        k_pieces = _split(k, 1, 16)
-        row = torch.arange(16, device=device)
-        column = torch.arange(16, device=device)
+    def chunk_1(steps: int, S: Tensor, g: Tensor, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, ...]:
         logsigmoid_g = F.logsigmoid(g)
-        logsigmoid_g_pieces = _split(logsigmoid_g, 1, 16)
-        product_inside = torch.exp(
-            torch.where(
-                (row[..., None] >= column)[..., None],
-                torch.where(
-                    (row[..., None] > column)[..., None], logsigmoid_g_pieces[..., None, :], 0.0
-                ).cumsum(2),
-                -math.inf,
-            )
-        )
-        scores = torch.einsum("bBrk,bBck,bBrck->bBrc", q_pieces, k_pieces, product_inside)
-        running_sum = logsigmoid_g_pieces.cumsum(2)
-        product_so_far = torch.exp(running_sum)
-        later_2 = piece[..., None] > source_piece
-        product_of_pieces = torch.exp(
-            torch.where(
-                later_2[..., None],
-                _shift(
-                    torch.where(later_2[..., None], running_sum.select(2, -1)[..., None, :], 0.0).cumsum(1),
-                    1,
-                    1,
-                ),
-                -math.inf,
-            )
-        )
-        product_to_end = torch.exp(_shift(_split(logsigmoid_g, 1, 16).flip(2).cumsum(2).flip(2), 2, -1))
-        scores_2 = torch.einsum(
-            "bBrk,bBrk,bBZk,bZck,bZck->bBZrc",
-            q_pieces,
-            product_so_far,
-            product_of_pieces,
-            k_pieces,
-            product_to_end,
-        )
-        product_so_far_2 = torch.exp(logsigmoid_g.cumsum(1))
-        o = torch.einsum(
-            "bts,ts,bsv->btv",
-            _join(
-                _join(
-                    torch.where(
-                        (piece[..., None] == source_piece)[..., None, None], scores[..., None, :, :], scores_2
-                    ).transpose(1, 2),
-                    2,
-                    steps,
-                ).transpose(1, 2),
-                2,
-                steps,
-            ),
-            torch.where(
-                torch.arange(steps, device=device)[..., None] >= torch.arange(steps, device=device),
-                torch.tensor(1.0, dtype=real, device=device),
-                0.0,
-            ),
-            v,
-        ) + torch.einsum(
-            "btk,btk,bkv->btv", q, product_so_far_2, S
+        scores = _scores(q, k, torch.exp(logsigmoid_g), 1, False)
+        product_so_far = torch.exp(logsigmoid_g.cumsum(1))
+        o = torch.einsum("bts,bsv->btv", scores, v) + torch.einsum(
+            "btk,bkv->btv", q * product_so_far, S
         )  # <text>:6
-        product_so_far_3 = torch.exp(logsigmoid_g.cumsum(1))
-        product_to_end_2 = torch.exp(_shift(logsigmoid_g.flip(1).cumsum(1).flip(1), 1, -1))
+        product_to_end = torch.exp(_shift(logsigmoid_g.flip(1).cumsum(1).flip(1), 1, -1))
         return (
-            S * product_so_far_3.select(1, -1)[..., None]
-            + torch.einsum("btk,btk,btv->bkv", k, product_to_end_2, v),
+            S * product_so_far.select(1, -1)[..., None] + torch.einsum("btk,btv->bkv", k * product_to_end, v),
             o,
         )
 
     S = state["S"]
+    g_tiles = g.split(64, 1)
     q_tiles = q.split(64, 1)
     k_tiles = k.split(64, 1)
-    g_tiles = g.split(64, 1)
     v_tiles = v.split(64, 1)
     o_parts: list[Tensor] = []
     for i, start in enumerate(range(0, length, 64)):
         steps = min(64, length - start)
-        S, o_part = _recomputed(chunk_1, steps, S, q_tiles[i], k_tiles[i], g_tiles[i], v_tiles[i])
+        S, o_part = _recomputed(chunk_1, steps, S, g_tiles[i], q_tiles[i], k_tiles[i], v_tiles[i])
         o_parts.append(o_part)
     o = torch.cat(o_parts, 1)
     new_state["S"] = S

@@ -121,12 +121,12 @@ def sequence(
         )
         product_so_far = torch.exp(softplus_dt.cumsum(1))
         o = (
-            torch.einsum("bts,bts,bsv->btv", q_dot_dt_k, product_between, v)
+            torch.einsum("bts,bsv->btv", q_dot_dt_k * product_between, v)
             + torch.einsum("btk,bkv->btv", q, S) * product_so_far[..., None]
         )  # <text>:6
         return (
             S * product_so_far.select(1, -1)[..., None, None]
-            + torch.einsum("btk,bt,btv->bkv", dt_k, product_between.select(1, -1), v),
+            + torch.einsum("btk,btv->bkv", dt_k * product_between.select(1, -1)[..., None], v),
             o,
         )
 

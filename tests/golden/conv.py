@@ -169,9 +169,7 @@ def sequence(
     h = state["h"]
     steps = length
     y = skip * u + (
-        _fft_conv(
-            _geometric(C_B, exp_exp_A_log, steps, 1, 0).transpose(0, 1).transpose(0, 1), u.transpose(1, 2), 0
-        ).transpose(1, 2)
+        _fft_conv(_geometric(C_B, exp_exp_A_log, steps, 1, 0), u.transpose(1, 2), 0).transpose(1, 2)
         + _geometric(C * h, exp_exp_A_log, steps, 1, 1).transpose(1, 2)
     )  # <text>:7
     h = _moment(u[..., None], exp_exp_A_log, B, h)

@@ -310,11 +310,28 @@ def test_convolution_by_definition(xp: Arrays) -> None:
 
 
 @BOTH
-def test_chunks_and_powers(xp: Arrays) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_products_with_the_decay_between_two_steps(xp: Arrays, late: bool) -> None:
     tile = Tile(xp)
     ar = tile.ar
-    pieces = ar.split(tile.b, n.TIME, n.BLOCK, n.ROW, 4)
-    back = ar.join(pieces, n.TIME, n.BLOCK, n.ROW)
+    scores = ar.scores(tile.a, tile.b, ar.map("tanh", tile.a), ("N",), late)
+    weights = ar.map("mul", ar.rename(ar.pick(tile.a, "N", 0), {n.TIME: n.SOURCE}), ar.pick(tile.b, "N", 1))
+    gathered = ar.gather(weights, tile.b, ar.map("sin", tile.a), late)
+    found, sums = tile.values(scores, gathered)
+    expected, total = np.zeros((6, 6)), np.zeros((6, 3))
+    for t in range(6):
+        for s in range(t if late else t + 1):
+            between = tile.ad[s + 1 : t if late else t + 1]
+            expected[t, s] = (tile.ad[t] * tile.bd[s] * np.tanh(between).prod(0)).sum()
+            total[t] += tile.ad[s, 0] * tile.bd[t, 1] * tile.bd[s] * np.sin(between).prod(0)
+    np.testing.assert_allclose(arr(found), expected if found.axes == (n.TIME, n.SOURCE) else expected.T, atol=1e-14)
+    np.testing.assert_allclose(arr(sums), total if sums.axes == (n.TIME, "N") else total.T, atol=1e-14)
+
+
+@BOTH
+def test_powers(xp: Arrays) -> None:
+    tile = Tile(xp)
+    ar = tile.ar
     c, a = ar.load("c", ("N",), "real"), ar.load("base", ("N",), "real")
     powers = ar.geometric(c, a, ("N",), 1)
     moment = ar.moment(tile.b, a, c, ar.load("carry", ("N",), "real"))
@@ -324,10 +341,7 @@ def test_chunks_and_powers(xp: Arrays) -> None:
         value = tile.bd if x.buffer == "b" else small[x.buffer]  # type: ignore[attr-defined]
         return Named(x.axes, xp.asarray(value, "real"))
 
-    cut, joined, k, h = evaluate([pieces, back, powers, moment], leaf, xp, {"N": 3, n.TIME: 6})
-    got = np.transpose(arr(cut), [cut.axes.index(x) for x in (n.BLOCK, n.ROW, "N")])
-    np.testing.assert_array_equal(got, np.concatenate([tile.bd, np.zeros((2, 3))]).reshape(2, 4, 3))
-    np.testing.assert_array_equal(arr(joined), tile.bd if joined.axes == (n.TIME, "N") else tile.bd.T)
+    k, h = evaluate([powers, moment], leaf, xp, {"N": 3, n.TIME: 6})
     np.testing.assert_allclose(arr(k), [(small["c"] * small["base"] ** (t + 1)).sum() for t in range(6)])
     state = small["carry"]
     for t in range(6):
