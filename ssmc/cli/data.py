@@ -47,11 +47,15 @@ STATE_PREFIX = "state."
 
 @dataclass(frozen=True)
 class Names:
-    """What a spec takes: the number of axes of each input and parameter, and the names of the state's entries."""
+    """What a spec takes: the number of axes of each input and parameter, and the names of the state's entries.
+
+    `outputs` are what it gives: they stand beside the final states in a file that a run has written.
+    """
 
     inputs: Mapping[str, int]
     params: Mapping[str, int]
     states: tuple[str, ...]
+    outputs: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -140,7 +144,8 @@ def _read_all(path: str, names: Names, found: Arrays) -> None:
             found.notes.append(f"note: `{path}`: no input has the name of {columns}: left unread; {how}")
     elif suffix in (".npz", ".safetensors"):
         for name, array in _archive(path).items():
-            found.put(name, array, path, names)
+            if name not in names.outputs:  # the next run goes on from a file of this one
+                found.put(name, array, path, names)
     else:
         found.put(_only_name(path, names), _single(path), path, names)
 

@@ -75,7 +75,7 @@ class UnknownArray(UnknownName):
     origin: str
 
     code: ClassVar[str] = "E906"
-    title: ClassVar[str] = "{origin} `{name}`, which the spec does not declare"
+    title: ClassVar[str] = "{origin} `{name}`, which is no input, param or state of the spec"
     listing: ClassVar[str] = "the spec takes"
 
 

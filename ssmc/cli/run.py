@@ -68,7 +68,7 @@ def run(
 
     A table (.csv) has a line for each time step: the column `u` is the input `u`, the columns `x_0`, `x_1`, … are the
     input `x` along its axis. A sound (.wav) has a column a channel, `--input x=a.wav:0` is its first. The final states
-    are written as `state.h`, so that the next run can go on from them.
+    are written as `state.h`; the next run goes on from them where that file is an --input too.
     """
     from ssmc.cli.data import STATE_PREFIX, check_writable, read_inputs, write_arrays
 
@@ -111,6 +111,7 @@ def names_of(compiled: Compiled) -> Names:
         inputs={port.name: len(port.axes) for port in graph.inputs},
         params={port.name: len(port.axes) for port in graph.params},
         states=("t", *(register.name for register in graph.registers)),
+        outputs=tuple(port.name for port in graph.outputs),
     )
 
 

@@ -51,7 +51,9 @@ class MissingArguments(Problem):
         return (f"missing: {listed(self.names)}",)
 
     def extra_helps(self) -> tuple[str, ...]:
-        return ("a dictionary of arguments is passed as `**arguments`",) if self.packed else ()
+        if self.packed:
+            return ("a dictionary of arguments is passed as `**arguments`",)
+        return (f"pass `{self.names[0]}=…`; `ssmc run` takes it from a file, `--input {self.names[0]}=FILE`",)
 
 
 @dataclass(frozen=True)

@@ -523,6 +523,21 @@ def test_a_file_that_cannot_be_written_stops_no_other(tmp_path: Path, monkeypatc
     assert done.stdout == f"formatted {tmp_path / 'b.ssm'}\n"
 
 
+def test_a_run_goes_on_from_the_file_of_another(tiny: Path, tmp_path: Path) -> None:
+    x, a = np.arange(10.0).reshape(5, 2), np.full((5, 2), 0.5)
+    for name, part in (("all", slice(None)), ("first", slice(2)), ("second", slice(2, None))):
+        np.savez(tmp_path / f"{name}.npz", x=x[part], a=a[part])
+        more = ["--input", tmp_path / "first_out.npz"] if name == "second" else []
+        done = ssmc("run", tiny, "--input", tmp_path / f"{name}.npz", *more, "-o", tmp_path / f"{name}_out.npz")
+        assert done.exit_code == 0, done.stderr
+    whole, first, second = (np.load(tmp_path / f"{name}_out.npz") for name in ("all", "first", "second"))
+    np.testing.assert_allclose(np.concatenate([first["y"], second["y"]]), whole["y"])
+    assert second["state.t"] == whole["state.t"] == 5
+    told = ssmc("run", tiny, "--input", f"y={tmp_path / 'first_out.npz'}:y")
+    assert told.exit_code == 1
+    assert "`--input` names `y`, which is no input, param or state" in told.stderr
+
+
 def test_numbers_that_json_has_not_are_texts(tiny: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "odd.npz", x=np.array([[np.nan], [1.0]]), a=np.ones((2, 1)), **{"state.h": np.array([-np.inf])})
 

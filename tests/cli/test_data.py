@@ -215,7 +215,7 @@ def test_a_misspelt_file_gets_the_near_one(tmp_path: Path) -> None:
 
 def test_the_option_is_at_fault_and_not_the_file(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.zeros(3))
-    assert "`--input` names `v`, which the spec does not declare" in mistake(f"v={tmp_path}/v.npy")
+    assert "`--input` names `v`, which is no input, param or state of the spec" in mistake(f"v={tmp_path}/v.npy")
     assert "no file is named" in mistake("u=")
 
 

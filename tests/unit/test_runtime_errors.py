@@ -64,7 +64,7 @@ CASES: list[tuple[str, list[str], Callable[[], Any]]] = [
     ("E742", ["a PurePosixPath"], lambda: ssmc.compile(PurePosixPath("leaky.ssm"))),  # type: ignore[arg-type]
     ("E742", ["a bytes"], lambda: ssmc.compile(SPEC.encode())),  # type: ignore[arg-type]
     ("E701", ["lengths"], lambda: leaky.step(None, **given(signal=X[:, 0], gate=X[:, 0]), lengths=[1])),
-    ("E702", ["`gate`", "an input"], lambda: leaky(**given(gate=...))),
+    ("E702", ["`gate`", "an input", "pass `gate=…`"], lambda: leaky(**given(gate=...))),
     ("E702", ["`signal` and `gate`", "inputs"], lambda: leaky(bias=0)),
     ("E702", ["`bias`", "param without a default"], lambda: leaky(**given(bias=...))),
     ("E703", ["`drawn`", "init_params"], lambda: leaky(**given(drawn=...))),
