@@ -27,24 +27,23 @@ from ssmc.recurrence.separable import MatrixForm
 
 # Steps a chunk, few, so that few programs serve all sizes. A recurrent chunk keeps its states for one batched readout:
 # the longest is taken whose states fit the cache. Longer chunks of a scan start fewer operations and hold more: the
-# cheapest is taken. A chunked one pays c for each step in products, and its pieces keep every exponent of a decay with
-# an axis negative. 0: the whole sequence.
+# cheapest is taken. A chunked one pays c for each step in products. 0: the whole sequence.
 CHUNKS: dict[FormName, tuple[int, ...]] = {
     "recurrent": (8, 16, 32, 64, 128, 256),
     "scan": (32, 256, 2048),
     "chunked": (64,),
     "conv": (0,),
 }
-PIECE = 16
 WORD = 4  # bytes of a float32
 # Counted in the code that the torch backend prints, contractions as several: operations that a chunk of the chunked
-# form starts, and a convolution; and for each pair of steps in a piece of a separable decay, at each position.
+# form starts, and a convolution; and what a separable decay takes besides, each time the blocks of a chunk double: at
+# each step and position of its axis, and once.
 CHUNKED_OPS = 200
 CONV_OPS = 100
+HALVES_FLOPS, HALVES_WORDS, HALVES_OPS = 2, 12, 20
 # Words moved for each channel and step by a convolution: the padding, the transforms and their product are all written
 # to memory that is new, which costs several times what memory in use does.
 CONV_WORDS = 100
-PAIR_FLOPS, PAIR_WORDS = 32, 64
 # The backward runs a chunk again, records it, and takes two products for each one: so many times the forward's work,
 # and, an operation that is recorded and replayed costing far more to start, so many times the forward's starts.
 BACKWARD_WORK, BACKWARD_STARTS = 3, 10
@@ -160,24 +159,26 @@ def _chunked(s: Subject, q: Quantities, chunk: Any) -> Estimate:
     rows, columns = (q.elements(axes) for axes in (s.matrix.rows, s.matrix.cols))
     heads = q.elements(s.matrix.elementwise)
     steps, chunks = q.batch * q.length * heads, q.ceil_div(q.length, chunk)
-    # a decay with an axis: each pair of steps in a piece has its own, at every position of the axis
-    pairs: Any = 0
-    for decay, side in ((s.matrix.alpha, rows), (s.matrix.beta, columns)):
-        if decay is not None:
-            pairs = pairs + PIECE * side
+    # a decay with an axis is multiplied up in blocks of 1, 2, 4, … steps
+    sides = [side for decay, side in ((s.matrix.alpha, rows), (s.matrix.beta, columns)) if decay is not None]
+    doublings = len(sides) * q.log2(chunk)
+    decayed = sum(sides) * q.log2(chunk)
     return Estimate(
-        flops=steps * (6 * chunk + 8 * (rows + columns) + PAIR_FLOPS * pairs),
+        flops=steps * (6 * chunk + 8 * (rows + columns) + HALVES_FLOPS * decayed),
         dots=steps * (2 * chunk * (rows + columns) + 4 * rows * columns),
         near=0,
         far=WORD
         * (
-            steps * (4 * chunk + 8 * (rows + columns) + PAIR_WORDS * pairs)
+            steps * (4 * chunk + 8 * (rows + columns) + HALVES_WORDS * decayed)
             + 4 * q.batch * heads * chunks * rows * columns
         ),
         depth=chunks,
-        launches=chunks * (CHUNKED_OPS if pairs == 0 else 2 * CHUNKED_OPS),
+        launches=chunks * (CHUNKED_OPS + HALVES_OPS * doublings),
         step_tile=0,
-        chunk_tile=WORD * q.batch * heads * (chunk * (chunk + 2 * rows + 2 * columns + 8 * pairs) + rows * columns),
+        chunk_tile=WORD
+        * q.batch
+        * heads
+        * (chunk * (chunk + 2 * rows + 2 * columns + 2 * sum(sides)) + rows * columns),
     )
 
 

@@ -243,3 +243,17 @@ def test_what_is_saved() -> None:
     spec = ssmc.compile(HEAD + SPECS["fixed"])
     assert "every 128 steps" in spec.plan(form="scan:128").saved
     assert "convolution" in spec.plan(form="conv").saved
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("decay", ["sigmoid(g)", "sigmoid(h)"])
+def test_a_large_matrix_state_is_chunked_whichever_side_decays(decay: str, gradients: bool) -> None:
+    """The products of a chunk are worth it from some size on; below it starting them costs more than the steps."""
+    spec = ssmc.compile(
+        "ssm m\naxis H, K, V\neach H\ninput q[H, K], k[H, K], v[H, V], g[H, K], h[H, V]\nstate S[H, K, V]\n"
+        f"S = {decay} * S + k * v\noutput o = q · S\n"
+    )
+    large, small = ({"H": 4, "K": size, "V": size} for size in (64, 4))
+    for length in (64, 2048):
+        assert spec.plan(large, length=length, gradients=gradients).choices[0].form == "chunked"
+        assert spec.plan(small, length=length, gradients=gradients).choices[0].form != "chunked"
