@@ -93,9 +93,13 @@ def _fft_conv(kernel: Tensor, x: Tensor, summed: int) -> Tensor:
         return empty.sum(dims) if summed else empty
     real = not (kernel.is_complex() or x.is_complex())
     there, back = (torch.fft.rfft, torch.fft.irfft) if real else (torch.fft.fft, torch.fft.ifft)
-    product: Tensor = there(kernel, size) * there(x, size)
+    # a transform would spread over all steps what is not finite; it has no part in it, and makes NaN from its step on
+    same = x.detach()
+    since = (same - same).cumsum(-1)
+    finite = torch.where(same.isfinite(), x, x.new_zeros(()))
+    product: Tensor = there(kernel, size) * there(finite, size)
     y: Tensor = back(product.sum(dims) if summed else product, size)
-    return y[..., :steps]
+    return y[..., :steps] + (since.sum(dims) if summed else since)
 
 
 def _measured(tensors: dict[str, tuple[Tensor, str]]) -> dict[str, int]:

@@ -70,3 +70,32 @@ def test_an_axis_with_the_name_of_a_value_in_the_step() -> None:
         step, state = f.step(state, **{k: x[:, n] for k, x in inputs.items()}, **params)
         torch.testing.assert_close(step.y, whole.y[:, n])
         torch.testing.assert_close(step.z, whole.z[:, n])
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("kind", ["real", "complex"])
+def test_what_is_not_finite_spoils_no_earlier_step(kind: str, value: float) -> None:
+    """Whatever the form; a transform over the whole sequence would carry it everywhere."""
+    word, unit = ("complex", "exp(0.3j)") if kind == "complex" else ("", "1")
+    f = ssmc.compile(
+        f"ssm s\naxis D, N\ninput u[D], v\nparam a[N], C[D, N]\nstate h[D, N] {word} = 0, g {word} = 0 reverse\n"
+        f"h = sigmoid(a)*{unit}*h + u*C\ng = 0.9*{unit}*g + v\noutput y[D] = real(sum[N](h)), z = real(g)\n"
+    )
+    u, v, a, c = _draw(2, 9, 3), _draw(2, 9), _draw(2), _draw(3, 2)
+    whole = f(u, v, a, c)
+    slopes = [
+        torch.autograd.grad(sum(y.sum() for y in f(u, v, a.requires_grad_(), c, form=x)), a)[0]
+        for x in ("scan", "conv")
+    ]
+    torch.testing.assert_close(*slopes)
+    a = a.detach()
+    u[0, 5, 1] = v[0, 3] = value
+    for form in ("auto", "recurrent", "scan", "conv", "conv:4"):
+        got = f(u, v, a, c, form=form)
+        changed = torch.zeros(2, 9, 3, dtype=torch.bool)
+        changed[0, 5:, 1] = True
+        assert torch.equal(~torch.isfinite(got.y), changed)
+        torch.testing.assert_close(got.y[~changed], whole.y[~changed])
+        assert torch.equal(~torch.isfinite(got.z[0]), torch.arange(9) <= 3)
+        torch.testing.assert_close(got.z[1], whole.z[1])
+        torch.testing.assert_close(got.z[0, 4:], whole.z[0, 4:])
