@@ -396,6 +396,14 @@ class Arena:
                 fields = {k: v for k, v in vars(node).items() if k not in ("axes", "kind")}
                 return self._intern(type(node), node.axes, node.kind, *fields.values())
 
+    def noted(self, new: Node, old: Node) -> Node:
+        """`new`, with the place and the name of `old` where it has none of its own."""
+        if old in self.spans:
+            self.spans.setdefault(new, self.spans[old])
+        if old in self.labels:
+            self.labels.setdefault(new, self.labels[old])
+        return new
+
     def substitute(self, roots: Sequence[Node], replace: Callable[[Node], Node | None]) -> list[Node]:
         """The roots rebuilt bottom-up; `replace` is asked first at every node, None keeps and descends."""
         done: dict[Node, Node] = {}
@@ -416,10 +424,7 @@ class Arena:
                 stack.extend(reversed(waiting))
                 continue
             built = self.rebuild(node, [done[k] for k in kids])
-            if node in self.spans:
-                self.spans.setdefault(built, self.spans[node])
-            if node in self.labels:
-                self.labels.setdefault(built, self.labels[node])
+            self.noted(built, node)
             done[node] = built
             stack.pop()
         return [done[r] for r in roots]

@@ -124,14 +124,18 @@ class _Printer:
             self.done[key] = text if short else _Text(ELLIPSIS if label is None else label, CALL)
         return self.done[key]
 
+    def known(self, node: Node) -> bool:
+        """Whether a value goes by its name."""
+        return self.stop and node in self.labels
+
     def write(self, node: Node, at: Callable[[Node], _Text]) -> _Text:
         match node:
             case n.Map():
                 return self.write_map(node, at)
-            case n.Reduce(op="sum", arg=n.Map(op="mul", args=(a, b)), over=(axis,)):
+            case n.Reduce(op="sum", arg=n.Map(op="mul", args=(a, b)), over=(axis,)) if not self.known(node.arg):
                 sign = self.product_sign(a, b, axis)
                 if sign is not None:
-                    if sign == "@" and isinstance(b, n.Rename) and b not in self.labels:
+                    if axis != n.base_axis(axis) and isinstance(b, n.Rename) and b not in self.labels:
                         b = b.arg  # the columns' name is understood
                     text = f"{at(a).within(CONTRACT)} {sign} {at(b).within(SIGN)}"
                     return _Text(text, CONTRACT, frozenset((n.base_axis(axis),)))

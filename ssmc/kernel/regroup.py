@@ -46,11 +46,7 @@ def _regrouped(ar: Arena, body: tuple[k.Statement, ...]) -> tuple[k.Statement, .
         if not _is_product(node) or len(parts := factors(node)) < 3:
             return None
         product = _smallest_first(ar, ar.substitute(parts, at))
-        if node in ar.labels:
-            ar.labels.setdefault(product, ar.labels[node])
-        if node in ar.spans:
-            ar.spans.setdefault(product, ar.spans[node])
-        return product
+        return ar.noted(product, node)
 
     def changed(statement: k.Statement) -> k.Statement:
         match statement:

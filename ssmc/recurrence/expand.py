@@ -101,11 +101,7 @@ def _rewritten(graph: StepGraph, lines: dict[str, str]) -> StepGraph:
                     new = pushed(node.register, kids[0])
                 else:
                     new = arena.rebuild(node, kids)
-            if node in arena.spans:
-                arena.spans.setdefault(new, arena.spans[node])
-            if node in arena.labels:
-                arena.labels.setdefault(new, arena.labels[node])
-            done[node] = new
+            done[node] = arena.noted(new, node)
         return [done[r] for r in roots]
 
     registers: list[Register] = []
