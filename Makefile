@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 # Two workers fit the smallest machine; more than eight mostly cost memory.
-JOBS   ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2); [ $$n -gt 8 ] && n=8; echo $$n)
+# Without OMP_NUM_THREADS, which nproc would tell in place of the cores.
+JOBS   ?= $(shell n=$$(env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2); [ $$n -gt 8 ] && n=8; echo $$n)
 
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed

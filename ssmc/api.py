@@ -379,15 +379,20 @@ class Compiled:
         target: str = "cpu",
         form: Form = None,
         after: str | None = None,
+        adjoint: bool = False,
         json: bool = False,
     ) -> Any:
         """How the spec will run and why: text for a person, with `json` a dictionary for a program.
 
-        `after` prints the program after that pass instead: the step graph, or the kernel program after `lower`. Raises
-        SpecError.
+        `after` prints the program after that pass instead: the step graph, or the kernel program after `lower`;
+        `adjoint` the derived backward, as the text of a spec. Raises SpecError.
         """
         from ssmc.plan import explain
 
+        if adjoint:
+            from ssmc.adjoint.explain import adjoint_text
+
+            return adjoint_text(self.graph).rstrip("\n")
         if after is not None and after != "lower":
             return explain.after_pass(self.graph, after)
         plan = self.plan(_sizes(sizes), batch, length, form or "auto", target)

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
+from ssmc.expr.words import describe
+from ssmc.step.functions import free_name
 from ssmc.step.nodes import Output, Port, StepGraph, reads_of
 
 
@@ -45,10 +47,7 @@ def hoisted(graph: StepGraph) -> tuple[StepGraph, tuple[tuple[str, Node], ...]]:
         axes = ar.sorted_axes(value.axes)
         if square and any(a != n.base_axis(a) for a in axes[:-1]):
             return None
-        wish = ar.labels.get(node, "constant")
-        name, number = wish, 2
-        while name in taken:
-            name, number = f"{wish}_{number}", number + 1
+        name = free_name(ar.labels.get(node) or describe(node, ar), taken)
         taken.add(name)
         ports.append(Port(name, axes, value.kind))
         constants.append((name, value))

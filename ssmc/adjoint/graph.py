@@ -27,6 +27,7 @@ from ssmc.expr import nodes as n
 from ssmc.expr.arena import Arena
 from ssmc.expr.nodes import Axes, Kind, Node
 from ssmc.recurrence.expand import expand_all
+from ssmc.step.functions import free_name
 from ssmc.step.nodes import Axis, Depth, Output, Port, Register, StepGraph, reads_of
 from ssmc.step.verify import verify
 
@@ -100,9 +101,7 @@ class _Deriver:
     # -- names -------------------------------------------------------------------------------------------------
 
     def fresh(self, wish: str) -> str:
-        name, number = wish, 2
-        while name in self.taken:
-            name, number = f"{wish}_{number}", number + 1
+        name = free_name(wish, self.taken)
         self.taken.add(name)
         return name
 

@@ -21,8 +21,9 @@ from ssmc.cli.terminal import print_json
     "--target", default="cpu", show_default=True, metavar="cpu|cuda:CC|hip:GFX", help="The machine to choose for."
 )
 @click.option(
-    "--after", metavar="PASS", help="Print the program as it is after a pass (build, expand, lower), and nothing else."
+    "--after", metavar="PASS", help="Print the program after a pass (build, expand, adjoint, lower), and nothing else."
 )
+@click.option("--adjoint", is_flag=True, help="Print the derived backward, as a spec that compiles, and nothing else.")
 @json_option
 def explain(
     where: Target,
@@ -31,6 +32,7 @@ def explain(
     length: int,
     target: str,
     after: str | None,
+    adjoint: bool,
     as_json: bool,
 ) -> None:
     """Print the components of a spec, the algebra of each, its legal forms with their costs, and the choice.
@@ -39,8 +41,14 @@ def explain(
     with its proof.
     """
     compiled = load(where)
-    told = compiled.explain(sizes=sizes, batch=batch, length=length, target=target, after=after, json=as_json)
+    if adjoint and after is not None:
+        raise click.UsageError("--adjoint and --after print different things: take one of them")
+    told = compiled.explain(
+        sizes=sizes, batch=batch, length=length, target=target, after=after, adjoint=adjoint, json=as_json
+    )
     if not as_json:
         click.echo(told)
+    elif adjoint:
+        print_json({"spec": compiled.name, "adjoint": told})
     else:
         print_json({"spec": compiled.name, "after": after, "program": told} if after is not None else told)

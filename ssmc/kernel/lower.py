@@ -19,12 +19,12 @@ from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.arena import Arena
 from ssmc.expr.nodes import Axes, Local, Node
+from ssmc.expr.words import describe
 from ssmc.kernel import nodes as k
 from ssmc.kernel.naming import Names, finish, size_names
 from ssmc.kernel.regroup import regroup_products
 from ssmc.kernel.schedule import FREE, Schedule, Sweep, unbounded
 from ssmc.kernel.verify import verify
-from ssmc.kernel.words import describe
 from ssmc.plan.nodes import Plan
 from ssmc.recurrence.nodes import Analysis, Component
 from ssmc.source import Span

@@ -16,8 +16,8 @@ from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.arena import Arena
 from ssmc.expr.nodes import Axes, Local, Node
+from ssmc.expr.words import describe, telling
 from ssmc.kernel import nodes as k
-from ssmc.kernel.words import describe, telling
 
 # Words of Python, and those that generated code has for itself.
 _OWN = """annotations torch math F Tensor Any Callable Sequence checkpoint ARGUMENTS initial_state sequence step apply

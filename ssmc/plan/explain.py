@@ -347,12 +347,15 @@ def _state(graph: StepGraph) -> list[str]:
 
 
 def after_pass(graph: StepGraph, name: str) -> str:
-    """The step graph after a pass, as text. Raises SpecError where there is no such pass."""
+    """The step graph after a pass, or that of the adjoint, as text. Raises SpecError where there is none."""
+    from ssmc.adjoint.explain import derived
     from ssmc.recurrence.passes import PASSES
     from ssmc.step.passes import run_passes
     from ssmc.step.printer import print_graph
 
     names = ("build", *(p.name for p in PASSES))
+    if name == "adjoint":
+        return print_graph(derived(graph).graph).rstrip("\n")
     if name not in names:
-        raise SpecError([NoSuchPass(None, name, (*names, "lower"))])
+        raise SpecError([NoSuchPass(None, name, (*names, "adjoint", "lower"))])
     return print_graph(run_passes(graph, PASSES, after=name)).rstrip("\n")

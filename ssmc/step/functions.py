@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ssmc.expr.ops import OPS
+from ssmc.syntax.names import why_reserved
 
 SCALAR = (
     "exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "abs", "sign", "sin", "cos", "tan", "tanh", "sigmoid",
@@ -87,3 +90,11 @@ def usage(name: str, bracketed: bool = False) -> str:
 
 def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def free_name(wish: str, taken: Collection[str]) -> str:
+    """A name that a value may have and none of `taken` is: the wish itself, or with a number."""
+    name, number = wish, 2
+    while name in taken or name in BUILTINS or why_reserved(name) is not None:
+        name, number = f"{wish}_{number}", number + 1
+    return name

@@ -7,11 +7,14 @@ columns, windows that are no `conv` as a state that moves by one place a step.
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Kind, Node
 from ssmc.expr.printer import show
+from ssmc.expr.words import describe
+from ssmc.step.functions import free_name
 from ssmc.step.nodes import Output, Register, StepGraph, reads_of
 from ssmc.step.spelling import phi_macro, phi_name, spelled
 from ssmc.step.squares import without_squares
@@ -81,7 +84,10 @@ class _Writer:
         if not outputs:  # a spec has one
             outputs = [f"output {self.fresh('total')} = {s.name}" for s in self.states[-1:]]
         axes = sorted(graph.axes, key=lambda a: self.arena.rank(a.name))
-        head = [*(f"# {c}" for c in comments), f"ssm {graph.name}"]
+        head: list[str] = []
+        for comment in comments:
+            head += textwrap.wrap(comment, WIDTH, initial_indent="# ", subsequent_indent="#   ")
+        head.append(f"ssm {graph.name}")
         head += _declared("axis", [self.axis(a.name) for a in axes])
         head += _declared("input", [_declarator(p.name, p.axes, p.kind) for p in graph.inputs])
         head += _declared("param", [_declarator(p.name, p.axes, p.kind) for p in graph.params])
@@ -132,12 +138,10 @@ class _Writer:
     def name(self, node: Node) -> str:
         if node in self.owners:
             return self.owners[node].name
-        return self.fresh(self.arena.labels.get(node, "v"))
+        return self.fresh(self.arena.labels.get(node) or describe(node, self.arena))
 
     def fresh(self, wish: str) -> str:
-        name, number = wish, 2
-        while name in self.taken:
-            name, number = f"{wish}_{number}", number + 1
+        name = free_name(wish, self.taken)
         self.taken.add(name)
         return name
 

@@ -57,7 +57,7 @@ def _compound(node: Node, arena: Arena) -> str | None:
         return _of(x, arena)
 
     match node:
-        case n.Local(name=name) | n.Load(buffer=name):
+        case n.Local(name=name) | n.Load(buffer=name) | n.Input(name=name) | n.Param(name=name):
             return name
         case n.Index(axes=(axis,)):
             return _POSITIONS.get(axis, f"index_{axis}")
