@@ -343,7 +343,10 @@ class Expressions:
 
     def _delayed(self, node: n.Reduce, factors: list[Node]) -> tuple[str, int] | None:
         """A sum over a window of the past: step by step, without the windows of all steps side by side."""
-        for frames, weight in (factors, factors[::-1]) if len(factors) == 2 else ():
+        for given, weight in (factors, factors[::-1]) if len(factors) == 2 else ():
+            # of a line that runs from the last step to the first: turned round, and the weights with it
+            turned = isinstance(given, n.Flip) and n.TIME not in weight.axes
+            frames = given.arg if isinstance(given, n.Flip) and turned else given
             if isinstance(frames, n.Frames) and node.over == (frames.axis,) and n.TIME in frames.arg.axes:
                 if frames.axis not in weight.axes or not set(weight.axes) <= set(frames.axes):
                     continue
@@ -351,8 +354,8 @@ class Expressions:
                 lined = (n.BATCH, n.TIME, *rest)
                 x, halo = self._full(frames.arg, lined), self._halo(frames.halo, (n.BATCH, n.LAG, *rest))
                 w = self._cast(weight, node, self.as_axes(weight, (*lined, frames.axis)))
-                code = self._helper("_delayed", w, x, halo, str(frames.skip), str(frames.oldest_first))
-                return self._reordered(code, lined, node.axes)
+                code, level = self._helper("_delayed", w, x, halo, str(frames.skip), str(frames.oldest_first))
+                return self._reordered((f"{code}.flip(1)", POSTFIX) if turned else (code, level), lined, node.axes)
         return None
 
     def _linear(self, node: n.Reduce, factors: list[Node]) -> tuple[str, int] | None:

@@ -38,7 +38,6 @@ class _Pass:
         self.sequences = [x for x in loads if self.buffers[x].role in ("input", "workspace")]
         self.timed = "t" in loads
         self.function = f"chunk_{self.number}"
-        self.flip = ".flip(1)" if self.loop.reverse else ""
         self.spans: dict[str, Span | None] = {}  # of what is stored
 
     def lines(self) -> list[str]:
@@ -61,25 +60,18 @@ class _Pass:
         names = self._inside(self.names)
         begin: list[str] = []
         if self.timed:
-            first, last = ("t0 + length", "t0, -1") if self.loop.reverse else ("t0 + 1", "t0 + length + 1")
             names["load", "t"] = "t_tile"
-            begin.append(f"t_tile = torch.arange({first}, {last}, device=device)")
-        for x in self.sequences if self.loop.reverse else ():
-            names["load", x] = f"{x}_tile"
-            begin.append(f"{x}_tile = {x}.flip(1)")
+            begin.append("t_tile = torch.arange(t0 + 1, t0 + length + 1, device=device)")
         body, sets, stored = self._body(names)
-        # a value turned round must not be read by the others any more, nor must a carry
-        last_of_all = {c: code for c, code in sets.items() if code != c}
         given = self._views()
         for buffer, code in stored.items():
-            if self.loop.reverse:
-                last_of_all[buffer] = method(code, "flip(1)")
-            elif buffer in given:
+            if buffer in given:
                 body.append(assign(buffer, method(code, "clone()") + "  # the caller's otherwise", None))
             elif code != buffer:
                 body.append(assign(buffer, code, self.spans[buffer]))
-        if last_of_all:
-            body.append(f"{', '.join(last_of_all)} = {', '.join(last_of_all.values())}")
+        changed = {c: code for c, code in sets.items() if code != c}
+        if changed:
+            body.append(f"{', '.join(changed)} = {', '.join(changed.values())}")
         if "steps" in names_in("\n".join(body)):
             begin.insert(0, "steps = length")
         return [*begin, *body]
@@ -106,17 +98,18 @@ class _Pass:
         chunk = self.loop.block
         arguments: list[str] = []
         if self.timed:
-            first, last = ("t0 + start + 1", "t0 + start + steps + 1")
-            if self.loop.reverse:
-                first, last = "t0 + length - start", "t0 + length - start - steps, -1"
-            arguments.append(f"torch.arange({first}, {last}, device=device)")
+            arguments.append("torch.arange(t0 + start + 1, t0 + start + steps + 1, device=device)")
         arguments += self.carried
         for x in self.sequences:
-            out.append(f"{x}_tiles = {x}{self.flip}.split({chunk}, 1)")
+            out.append(f"{x}_tiles = {x}.split({chunk}, 1)")
             arguments.append(f"{x}_tiles[i]")
         out += [f"{s}_parts: list[Tensor] = []" for s in self.stores]
-        number = "i, start in enumerate(range" if self.sequences else "start in range"
-        out.append(f"for {number}(0, length, {chunk}){')' if self.sequences else ''}:")
+        starts = f"range(0, length, {chunk})"
+        if self.sequences:
+            starts = f"enumerate({starts})"
+        if self.loop.reverse:
+            starts = f"reversed([*{starts}])" if self.sequences else f"reversed({starts})"
+        out.append(f"for {'i, start' if self.sequences else 'start'} in {starts}:")
         out.append(f"{INDENT}steps = min({chunk}, length - start)")
         call = f"{self.function}({', '.join(['steps', *arguments])})"
         if self.loop.recompute:
@@ -125,7 +118,8 @@ class _Pass:
         results = [*self.carried, *(f"{s}_part" for s in self.stores)]
         out.append(f"{INDENT}{tuple_of(results)} = {call}" if results else f"{INDENT}{call}")
         out += [f"{INDENT}{s}_parts.append({s}_part)" for s in self.stores]
-        return [*out, *(f"{s} = torch.cat({s}_parts, 1){self.flip}" for s in self.stores)]
+        order = "[::-1]" if self.loop.reverse else ""
+        return [*out, *(f"{s} = torch.cat({s}_parts{order}, 1)" for s in self.stores)]
 
     # -- the body of a chunk -------------------------------------------------------------------------------------
 
@@ -191,6 +185,7 @@ class _Pass:
         out = [f"{c.target.name} = {ex.code(c.init)}" for c in loop.carries]
         out += [f"{b.name}_steps: list[Tensor] = []" for b in scratch]
         slices = [f"{x}.unbind({axes.index(n.TIME)})" for x, axes in sequences.items()]
+        slices = [f"reversed({x})" for x in slices] if loop.reverse else slices
         targets = ", ".join(f"{x}_t" for x in sequences)
         if not slices:
             out.append("for _ in range(steps):")
@@ -199,7 +194,8 @@ class _Pass:
         else:
             out.append(f"for {targets} in zip({', '.join(slices)}, strict=True):")
         out += indented(self._step(loop, inner))
-        out += [f"{b.name} = torch.stack({b.name}_steps, 1)" for b in scratch]
+        order = "[::-1]" if loop.reverse else ""
+        out += [f"{b.name} = torch.stack({b.name}_steps{order}, 1)" for b in scratch]
         return out
 
     def _affine(self, loop: k.For, names: Names, lets: dict[str, Axes]) -> list[str] | None:
@@ -224,8 +220,11 @@ class _Pass:
         scope, ex = self.scope, self.scope.expressions(names)
         tiles = [scope.stored(ex, self._tile(x, lets), b.axes, b.kind) for x in found]
         scope.used.update(("_AffineSteps", "_apply", "_affine_steps"))
+        if loop.reverse:
+            tiles = [method(x, "flip(1)") for x in tiles]
         code = f"_affine_steps({', '.join([*tiles, ex.code(init)])})"
-        return [assign(scratch, code, span), f"{h.name} = {scratch}[:, -1].clone()  # a view would keep the tile"]
+        code, last = (f"{code}.flip(1)", "0") if loop.reverse else (code, "-1")
+        return [assign(scratch, code, span), f"{h.name} = {scratch}[:, {last}].clone()  # a view would keep the tile"]
 
     def _tile(self, leaf: Node, lets: dict[str, Axes]) -> Node:
         """What a name of the inner loop stands for outside of it."""

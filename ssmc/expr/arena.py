@@ -296,7 +296,9 @@ class Arena:
             slot,
         )
 
-    def flip(self, arg: Node, axis: str) -> n.Flip:
+    def flip(self, arg: Node, axis: str) -> Node:
+        if isinstance(arg, n.Flip) and arg.axis == axis:
+            return arg.arg
         return self._intern(n.Flip, arg.axes, arg.kind, arg, axis)
 
     def start(self, arg: Node, axis: str) -> n.Start:

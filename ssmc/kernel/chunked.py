@@ -22,14 +22,15 @@ from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.arena import Arena
 from ssmc.expr.nodes import SOURCE, TIME, Node
-from ssmc.kernel.lower import Tiles
+from ssmc.kernel.lower import InOrder, Tiles
 from ssmc.recurrence.chunkable import chunked_readings
 from ssmc.recurrence.nodes import Component
 from ssmc.recurrence.readout import Reading
 from ssmc.recurrence.separable import Decay, Write, matrix_form
 
 
-def lower_chunked(tiles: Tiles, component: Component, chunk: int) -> None:
+def lower_chunked(in_time: Tiles, component: Component, chunk: int) -> None:
+    tiles = InOrder(in_time, component)
     form = matrix_form(tiles.analysis, component)
     if isinstance(form, str):
         raise CompilerBug(f"chunked was chosen for {component.registers}: {form}")
@@ -48,11 +49,11 @@ def lower_chunked(tiles: Tiles, component: Component, chunk: int) -> None:
             sides = (rows, cols) if by_rows else (cols, rows)
             pairs = writes if by_rows else [(v, kk, s) for kk, v, s in writes]
             terms.append(_read(tiles, reading, carry, scalar, sides, pairs))
-        tiles.values[tap.node] = tiles.let(ar.labels.get(tap.node, f"{form.register}_read"), ar.total(terms), tap.node)
+        tiles.give(tap.node, ar.labels.get(tap.node, f"{form.register}_read"), ar.total(terms))
     tiles.carry_on(register, _carry(ar, carry, scalar, rows, cols, writes))
 
 
-def _write(tiles: Tiles, write: Write) -> tuple[Node, Node, n.Axes]:
+def _write(tiles: InOrder, write: Write) -> tuple[Node, Node, n.Axes]:
     """The tiles of a write; its summed axes get names of their own, which a readout may have too."""
     own = {a: f"{a}~~" for a in write.summed}
     k_tile, v_tile = (tiles.arena.rename(tiles.timed(tiles.tile(x)), own) for x in (write.k, write.v))
@@ -66,7 +67,7 @@ class Scalar:
     by masked running products: both exact for every segment, neither divides or subtracts.
     """
 
-    def __init__(self, tiles: Tiles, decay: Decay | None) -> None:
+    def __init__(self, tiles: InOrder, decay: Decay | None) -> None:
         self.ar = tiles.arena
         self.decay = decay
         if decay is not None:
@@ -109,7 +110,7 @@ class Scalar:
 class Sided:
     """The part of the decay with row or column axes, which has a logarithm."""
 
-    def __init__(self, tiles: Tiles, decay: Decay) -> None:
+    def __init__(self, tiles: InOrder, decay: Decay) -> None:
         if decay.log is None:
             raise CompilerBug("chunked was chosen for a decay without a logarithm")
         self.ar = tiles.arena
@@ -132,7 +133,7 @@ def _exp_where(ar: Arena, mask: Node, exponent: Node) -> Node:
 
 
 def _read(
-    tiles: Tiles,
+    tiles: InOrder,
     reading: Reading,
     carry: Node,
     scalar: Scalar,

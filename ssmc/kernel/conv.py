@@ -12,14 +12,15 @@ from __future__ import annotations
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
-from ssmc.kernel.lower import Tiles
+from ssmc.kernel.lower import InOrder, Tiles
 from ssmc.recurrence.drives import drives, transition
 from ssmc.recurrence.invariant import invariant_readings
 from ssmc.recurrence.nodes import Component
 from ssmc.recurrence.readout import Reading
 
 
-def lower_conv(tiles: Tiles, component: Component, chunk: int) -> None:
+def lower_conv(in_time: Tiles, component: Component, chunk: int) -> None:
+    tiles = InOrder(in_time, component)
     graph, ar = tiles.graph, tiles.arena
     (name,) = component.registers
     register = graph.register[name]
@@ -32,7 +33,7 @@ def lower_conv(tiles: Tiles, component: Component, chunk: int) -> None:
     for tap in taps:
         terms = [tiles.tile(tap.constant)] if tap.constant is not None else []
         terms += [_reading(tiles, r, base, carry, parts) for r in tap.readings]
-        tiles.values[tap.node] = tiles.let(ar.labels.get(tap.node, f"{name}_read"), ar.total(terms), tap.node)
+        tiles.give(tap.node, ar.labels.get(tap.node, f"{name}_read"), ar.total(terms))
     # the state after the tile: the first moment carries h_0 on, the others start from nothing
     zero = ar.mul(carry, ar.const(0.0))
     moments = [
@@ -42,7 +43,7 @@ def lower_conv(tiles: Tiles, component: Component, chunk: int) -> None:
     tiles.carry_on(register, ar.total(moments))
 
 
-def _reading(tiles: Tiles, reading: Reading, base: Node, carry: Node, parts: list[tuple[Node, Node]]) -> Node:
+def _reading(tiles: InOrder, reading: Reading, base: Node, carry: Node, parts: list[tuple[Node, Node]]) -> Node:
     """One linear term of a tap; on the state's side its mixed axes are `a~`, as in `reading.right`."""
     ar = tiles.arena
     side = {a: f"{a}~" for a in reading.mixed}

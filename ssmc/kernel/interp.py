@@ -173,31 +173,30 @@ class _Run:
                    for c in loop.carries}  # fmt: skip
         stored = [s.buffer for s in loop.body if isinstance(s, k.Store)]
         parts: dict[str, list[Array]] = {name: [self._none(self.buffers[name])] for name in stored}
-        for start in range(0, self.length, steps):
+        starts = range(0, self.length, steps)
+        for start in reversed(starts) if loop.reverse else starts:
             count = min(steps, self.length - start)
-            frame = _Frame({**self.locals, **carries}, self._tiles(loop, start, count), self._tile_sizes(loop, count))
+            frame = _Frame({**self.locals, **carries}, self._tiles(start, count), self._tile_sizes(loop, count))
             self.run(loop.body, frame)
             carries = frame.sets
             for name in stored:
                 parts[name].append(frame.stores[name])
         for name in stored:
             dim = self.buffers[name].axes.index(n.TIME)
-            whole = self.xp.concatenate(parts[name], dim)
-            self.arrays[name] = self.xp.flip(whole, dim) if loop.reverse else whole
+            self.arrays[name] = self.xp.concatenate(parts[name][::-1] if loop.reverse else parts[name], dim)
         frame = _Frame({**self.locals, **carries}, self.arrays, self.sizes)
         self.run(p.final, frame)
         self.new_state |= {self.buffers[name].entry: x for name, x in frame.stores.items()}
 
-    def _tiles(self, loop: k.For, start: int, count: int) -> dict[str, Array]:
-        """Every buffer, the sequences as the tile in the order of the loop."""
+    def _tiles(self, start: int, count: int) -> dict[str, Array]:
+        """Every buffer, of the sequences a tile."""
         found = dict(self.arrays)
         for name, x in self.arrays.items():
             axes = self.buffers[name].axes
             if n.TIME in axes:
                 dim = axes.index(n.TIME)
-                ordered = self.xp.flip(x, dim) if loop.reverse else x
                 where = (*(slice(None) for _ in range(dim)), slice(start, start + count))
-                found[name] = ordered[where]
+                found[name] = x[where]
         return found
 
     def _tile_sizes(self, loop: k.For, count: int) -> dict[str, int]:
@@ -211,7 +210,8 @@ class _Run:
         carries = {c.target.name: self._carried(self.value(c.init, outer), c.target, outer) for c in loop.carries}
         scratch = [s.buffer for s in loop.body if isinstance(s, k.Store)]
         rows: dict[str, list[Array]] = {name: [] for name in scratch}
-        for at in range(outer.sizes[n.TIME]):
+        steps = range(outer.sizes[n.TIME])
+        for at in reversed(steps) if loop.reverse else steps:
             sizes = outer.sizes | {
                 axis: x.data.shape[x.axes.index(n.LAG)] + 1
                 for axis, registers in self.growing.items()
@@ -225,6 +225,7 @@ class _Run:
                 rows[name].append(frame.stores[name])
         outer.locals.update(carries)
         for name in scratch:
+            rows[name] = rows[name][::-1] if loop.reverse else rows[name]
             outer.loads[name] = self.xp.stack(rows[name], self.buffers[name].axes.index(n.TIME))
 
     def _entry_of(self, carry: str, loop: k.For) -> str:

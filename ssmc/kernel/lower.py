@@ -135,17 +135,22 @@ class Tiles:
     def _read(self, register: Register, steps: int) -> Node:
         ar, halo = self.arena, self.carries[register.name]
         if self.time:
-            return ar.lag(self.timed(self._source(register.name)), halo, steps)
+            arg = self.turned(self.timed(self._source(register.name)), register.reverse)
+            return self.turned(ar.lag(arg, halo, steps), register.reverse)
         return halo if n.LAG not in halo.axes else ar.pick(halo, n.LAG, -steps)
 
     def _frames(self, name: str, axis: str, skip: int, oldest_first: bool) -> Node:
         arg = self._source(name) if self.time or skip == 0 else self.arena.const(0)
-        halo = self.carries[name]
+        halo, reverse = self.carries[name], self.graph.register[name].reverse
         if self.time:
-            arg = self.timed(arg)
+            arg = self.turned(self.timed(arg), reverse)
         elif skip == 1:
             arg = self.arena.pick(halo, n.LAG, -1)  # not used: a frame that skips this step
-        return self.arena.frames(arg, halo, axis, skip, oldest_first)
+        return self.turned(self.arena.frames(arg, halo, axis, skip, oldest_first), reverse)
+
+    def turned(self, value: Node, reverse: bool) -> Node:
+        """A tile from the order of time into that of a direction, or back."""
+        return self.arena.flip(value, n.TIME) if reverse and n.TIME in value.axes else value
 
     def timed(self, value: Node) -> Node:
         """A tile with `time`, also where the value is the same at every step."""
@@ -158,9 +163,9 @@ class Tiles:
         ar, carry = self.arena, self.carries[register.name]
         source = self._source(register.name)
         if n.LAG in carry.axes:
-            new: Node = ar.tail(self.timed(source) if self.time else source, carry)
+            new: Node = ar.tail(self.turned(self.timed(source), register.reverse) if self.time else source, carry)
         elif self.time and n.TIME in source.axes:
-            new = ar.pick(source, n.TIME, -1)
+            new = ar.pick(source, n.TIME, 0 if register.reverse else -1)
         else:
             new = source
         self.carry_on(register, new)
@@ -171,6 +176,32 @@ class Tiles:
         if not isinstance(carry, Local):
             raise CompilerBug(f"{register.name} is carried outside a loop")
         self.sets.append(k.Set(carry, value, register.span))
+
+
+class InOrder:
+    """The tiles of a component in the order in which it runs: its last step is its last, in either direction."""
+
+    def __init__(self, tiles: Tiles, component: Component) -> None:
+        self.tiles, self.reverse = tiles, component.reverse
+        self.analysis, self.graph, self.arena, self.carries = tiles.analysis, tiles.graph, tiles.arena, tiles.carries
+
+    def tile(self, node: Node) -> Node:
+        return self.tiles.turned(self.tiles.tile(node), self.reverse)
+
+    def timed(self, value: Node) -> Node:
+        return self.tiles.timed(value)
+
+    def let(self, name: str, value: Node, origin: Node | None = None) -> Local:
+        return self.tiles.let(name, value, origin)
+
+    def give(self, node: Node, name: str, value: Node) -> Node:
+        """What stands for an expression of the step graph from here on, by a name; in the order of time."""
+        named = self.tiles.let(name, self.tiles.turned(value, self.reverse), node)
+        self.tiles.values[node] = named
+        return named
+
+    def carry_on(self, register: Register, value: Node) -> None:
+        self.tiles.carry_on(register, value)
 
 
 Lowering = Callable[[Tiles, Component, int], None]

@@ -10,8 +10,8 @@ Rules, checked by verify.py:
   this chunk and has the axis `time` (C steps, fewer in the last chunk; `block = 0`: one chunk, the whole sequence).
   In a nested `For(block = 1)` every sequence, Loads and Lets of the enclosing chunk alike, stands for the current step
   and has no `time` axis.
-* In a reverse loop the tiles' `time` runs in processing order, from the last step to the first: lowerings never ask
-  for the direction.
+* Tiles are in the order of time, in reverse loops too: these visit the chunks, or the steps, from the last to the
+  first. What needs the order of processing is turned round by `Flip`.
 * A Carry lives over the iterations of the loop it belongs to; `Set` gives it its next value, all Sets of a body at its
   end, at once: every expression of the body reads the value the iteration began with.
 * A scratch buffer stored in a `For(block = 1)` is a tile, with `time`, after that loop.

@@ -97,7 +97,7 @@ def lower_recurrent(tiles: Tiles, component: Component, chunk: int) -> None:
         if source in ar.labels:
             ar.labels.setdefault(tiles.trajectory[r], ar.labels[source])
         tiles.carry_on(register, now[r])
-    tiles.statements.append(k.For(1, False, tuple(carries), tuple(body)))
+    tiles.statements.append(k.For(1, component.reverse, tuple(carries), tuple(body)))
 
 
 def operand_name(node: Node, users: dict[Node, list[Node]], inside: set[Node], fallback: str) -> str:

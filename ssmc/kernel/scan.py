@@ -11,12 +11,13 @@ from __future__ import annotations
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Local, Node
-from ssmc.kernel.lower import Tiles
+from ssmc.kernel.lower import InOrder, Tiles
 from ssmc.kernel.naming import is_number
 from ssmc.recurrence.nodes import Component
 
 
-def lower_scan(tiles: Tiles, component: Component, chunk: int) -> None:
+def lower_scan(in_time: Tiles, component: Component, chunk: int) -> None:
+    tiles = InOrder(in_time, component)
     ar, monoid = tiles.arena, component.monoid
     if monoid is None:
         raise CompilerBug(f"scan was chosen for {component.registers}, which has no associative operator")
@@ -44,15 +45,13 @@ def lower_scan(tiles: Tiles, component: Component, chunk: int) -> None:
             return prefixes.get(node)
 
         value = ar.substitute([applied], leaf)[0]
-        everywhere = tiles.let(f"{register}_all", value, r.source)
-        tiles.trajectory[register] = everywhere
-        tiles.values[r.source] = everywhere
+        everywhere = in_time.trajectory[register] = tiles.give(r.source, f"{register}_all", value)
         if r.source in ar.labels:
             ar.labels.setdefault(everywhere, ar.labels[r.source])
-        tiles.carry_on(r, ar.pick(everywhere, n.TIME, -1))
+        tiles.carry_on(r, ar.pick(everywhere, n.TIME, 0 if r.reverse else -1))
 
 
-def _tiled(tiles: Tiles, slots: tuple[Local, ...]) -> list[Local]:
+def _tiled(tiles: InOrder, slots: tuple[Local, ...]) -> list[Local]:
     lead: Axes = (n.BATCH, n.TIME)
     return [tiles.arena.local(s.name, (*lead, *s.axes), s.kind) for s in slots]
 

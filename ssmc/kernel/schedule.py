@@ -113,7 +113,7 @@ class Schedule:
                     late = unbounded(self.graph, node) and r not in self.cyclic
                     at = max(at, self.pass_of[r] + late)
             if node in self.projections.found:
-                at = self._whole(max(at, 0), reverse=None)
+                at = self._whole(max(at, 0))
             self.stages[node] = at
         return self.stages[root]
 
@@ -138,7 +138,7 @@ class Schedule:
         """The pass a component joins: the earliest possible one that fits, else a new one at the end."""
         drafts = self.drafts
         if self.projections.lines & set(component.registers):
-            return self._whole(earliest, component.reverse)
+            return self._whole(earliest)
         chunk = choice.chunk if component.recurrent else None
         for i in range(earliest, len(drafts)):
             d = drafts[i]
@@ -149,12 +149,12 @@ class Schedule:
                 return i
         return self._append(earliest, _Draft(component.reverse, chunk))
 
-    def _whole(self, earliest: int, reverse: bool | None) -> int:
-        """The first pass over the whole sequence at once, from `earliest`; in a direction, if that matters."""
+    def _whole(self, earliest: int) -> int:
+        """The first pass over the whole sequence at once, from `earliest`: it has no direction."""
         for i in range(earliest, len(self.drafts)):
-            if self.drafts[i].whole and reverse in (None, self.drafts[i].reverse):
+            if self.drafts[i].whole:
                 return i
-        return self._append(earliest, _Draft(bool(reverse), None, whole=True))
+        return self._append(earliest, _Draft(False, None, whole=True))
 
     def _append(self, earliest: int, draft: _Draft) -> int:
         while len(self.drafts) < earliest:

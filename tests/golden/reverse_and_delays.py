@@ -217,21 +217,21 @@ def sequence(
 
     def chunk_2(steps: int, ahead: Tensor, g: Tensor, u: Tensor, behind_2: Tensor) -> tuple[Tensor, ...]:
         ahead_decay = torch.sigmoid(g)  # <text>:7
-        ahead_all = _affine_steps(ahead_decay, u, ahead)  # <text>:7
-        ahead_t = ahead_all[:, -1].clone()  # a view would keep the tile
+        ahead_all = _affine_steps(ahead_decay.flip(1), u.flip(1), ahead).flip(1)  # <text>:7
+        ahead_t = ahead_all[:, 0].clone()  # a view would keep the tile
         y = ahead_all + behind_2  # <text>:9
         return ahead_t, y
 
     ahead = state["ahead"]
-    g_tiles = g.flip(1).split(256, 1)
-    u_tiles = u.flip(1).split(256, 1)
-    behind_2_tiles = behind_2.flip(1).split(256, 1)
+    g_tiles = g.split(256, 1)
+    u_tiles = u.split(256, 1)
+    behind_2_tiles = behind_2.split(256, 1)
     y_parts: list[Tensor] = []
-    for i, start in enumerate(range(0, length, 256)):
+    for i, start in reversed([*enumerate(range(0, length, 256))]):
         steps = min(256, length - start)
         ahead, y_part = _recomputed(chunk_2, steps, ahead, g_tiles[i], u_tiles[i], behind_2_tiles[i])
         y_parts.append(y_part)
-    y = torch.cat(y_parts, 1).flip(1)
+    y = torch.cat(y_parts[::-1], 1)
     new_state["ahead"] = ahead
 
     return (y,), new_state
