@@ -33,9 +33,12 @@ class _Pass:
         self.loop = self.p.loop
         self.buffers = self.scope.buffers
         self.carried = [c.target.name for c in self.loop.carries]
-        self.stores = [s.buffer for s in self.loop.body if isinstance(s, k.Store)]
+        stores = [s for s in self.loop.body if isinstance(s, k.Store)]
+        self.stores = [s.buffer for s in stores if self.buffers[s.buffer].role != "boundary"]
+        self.begun = [s for s in stores if self.buffers[s.buffer].role == "boundary"]  # what a chunk begins with
         loads = self._loads(self.loop.body)
         self.sequences = [x for x in loads if self.buffers[x].role in ("input", "workspace")]
+        self.boundaries = [x for x in loads if self.buffers[x].role == "boundary"]
         self.timed = "t" in loads
         self.function = f"chunk_{self.number}"
         self.spans: dict[str, Span | None] = {}  # of what is stored
@@ -103,14 +106,18 @@ class _Pass:
         for x in self.sequences:
             out.append(f"{x}_tiles = {x}.split({chunk}, 1)")
             arguments.append(f"{x}_tiles[i]")
+        arguments += [f"{x}_parts[i]" for x in self.boundaries]
+        out += [f"{s.buffer}_parts: list[Tensor] = []" for s in self.begun]
         out += [f"{s}_parts: list[Tensor] = []" for s in self.stores]
         starts = f"range(0, length, {chunk})"
-        if self.sequences:
-            starts = f"enumerate({starts})"
+        numbered = bool(self.sequences or self.boundaries)
+        starts = f"enumerate({starts})" if numbered else starts
         if self.loop.reverse:
-            starts = f"reversed([*{starts}])" if self.sequences else f"reversed({starts})"
-        out.append(f"for {'i, start' if self.sequences else 'start'} in {starts}:")
+            starts = f"reversed([*{starts}])" if numbered else f"reversed({starts})"
+        out.append(f"for {'i, start' if numbered else 'start'} in {starts}:")
         out.append(f"{INDENT}steps = min({chunk}, length - start)")
+        ex = self.scope.expressions(self.names)
+        out += [f"{INDENT}{s.buffer}_parts.append({ex.code(s.value)})" for s in self.begun]
         call = f"{self.function}({', '.join(['steps', *arguments])})"
         if self.loop.recompute:
             self.scope.used.add("_recomputed")
@@ -119,12 +126,13 @@ class _Pass:
         out.append(f"{INDENT}{tuple_of(results)} = {call}" if results else f"{INDENT}{call}")
         out += [f"{INDENT}{s}_parts.append({s}_part)" for s in self.stores]
         order = "[::-1]" if self.loop.reverse else ""
+        out += [f"{s.buffer}_parts.reverse()" for s in self.begun if self.loop.reverse]
         return [*out, *(f"{s} = torch.cat({s}_parts{order}, 1)" for s in self.stores)]
 
     # -- the body of a chunk -------------------------------------------------------------------------------------
 
     def _function(self) -> list[str]:
-        loads = [*(["t"] if self.timed else []), *self.carried, *self.sequences]
+        loads = [*(["t"] if self.timed else []), *self.carried, *self.sequences, *self.boundaries]
         params = ", ".join(["steps: int", *(f"{x}: Tensor" for x in loads)])
         body, sets, stored = self._body(self._inside(self.names))
         for buffer, code in stored.items():
@@ -156,6 +164,8 @@ class _Pass:
                     out.append(assign(target.name, ex.code(value), span))
                 case k.Set(target=target, value=value):
                     sets[target.name] = scope.kept(ex, value, target.axes, target.kind)
+                case k.Store(buffer=buffer) if self.buffers[buffer].role == "boundary":
+                    pass
                 case k.Store(buffer=buffer, value=value, span=span):
                     b = self.buffers[buffer]
                     stored[buffer] = scope.stored(ex, value, b.axes, b.kind)

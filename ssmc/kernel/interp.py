@@ -106,6 +106,7 @@ class _Run:
             if b.entry in given.get(b.role, {})
         }
         self.arrays["t"] = self.xp.arange(length) + (self.t0 + 1)
+        self.boundaries: dict[str, dict[int, Array]] = {}  # what a chunk began with, by its first step
         self.locals: dict[str, Named] = {}  # those bound outside loops
         self.new_state: State = {}
 
@@ -171,16 +172,21 @@ class _Run:
         loop, steps = p.loop, p.loop.block or max(self.length, 1)
         carries = {c.target.name: self._carried(self.value(c.init, self.outside()), c.target, self.outside())
                    for c in loop.carries}  # fmt: skip
-        stored = [s.buffer for s in loop.body if isinstance(s, k.Store)]
+        every = [s.buffer for s in loop.body if isinstance(s, k.Store)]
+        stored = [name for name in every if self.buffers[name].role != "boundary"]
         parts: dict[str, list[Array]] = {name: [self._none(self.buffers[name])] for name in stored}
-        starts = range(0, self.length, steps)
+        starts, made = range(0, self.length, steps), dict[str, dict[int, Array]]()
         for start in reversed(starts) if loop.reverse else starts:
             count = min(steps, self.length - start)
-            frame = _Frame({**self.locals, **carries}, self._tiles(start, count), self._tile_sizes(loop, count))
+            tiles = self._tiles(start, count) | {name: x[start] for name, x in self.boundaries.items()}
+            frame = _Frame({**self.locals, **carries}, tiles, self._tile_sizes(loop, count))
             self.run(loop.body, frame)
             carries = frame.sets
             for name in stored:
                 parts[name].append(frame.stores[name])
+            for name in set(every) - set(stored):
+                made.setdefault(name, {})[start] = frame.stores[name]
+        self.boundaries |= made
         for name in stored:
             dim = self.buffers[name].axes.index(n.TIME)
             self.arrays[name] = self.xp.concatenate(parts[name][::-1] if loop.reverse else parts[name], dim)

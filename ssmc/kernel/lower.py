@@ -22,6 +22,7 @@ from ssmc.expr.nodes import Axes, Local, Node
 from ssmc.expr.words import describe
 from ssmc.kernel import nodes as k
 from ssmc.kernel.naming import Names, finish, size_names
+from ssmc.kernel.projections import widest
 from ssmc.kernel.regroup import regroup_products
 from ssmc.kernel.schedule import FREE, Schedule, Sweep, unbounded
 from ssmc.kernel.verify import verify
@@ -178,6 +179,16 @@ class Tiles:
         self.sets.append(k.Set(carry, value, register.span))
 
 
+class _Rerun(Tiles):
+    """The values of a pass, in the chunks of a later one: they begin with what that pass carried, and carry nothing."""
+
+    def __init__(self, of: Tiles, import_value: Callable[[Node], Node | None]) -> None:
+        super().__init__(of.analysis, of.names, of.ports, True, import_value)
+
+    def carry_on(self, register: Register, value: Node) -> None:
+        pass
+
+
 class InOrder:
     """The tiles of a component in the order in which it runs: its last step is its last, in either direction."""
 
@@ -203,6 +214,8 @@ class InOrder:
     def carry_on(self, register: Register, value: Node) -> None:
         self.tiles.carry_on(register, value)
 
+
+HOLDS_STATES = ("recurrent", "scan")  # the forms that have the state of every step of a chunk
 
 Lowering = Callable[[Tiles, Component, int], None]
 
@@ -277,6 +290,9 @@ class _Draft:
         self.before: list[k.Statement] = []
         self.stores: list[k.Statement] = []
         self.exported: dict[Node, Node] = {}
+        self.boundaries: dict[str, Node] = {}
+        self.again: dict[int, Tiles] = {}  # earlier passes that run again inside this one
+        self.rank = widest(self.graph)
         self.carries: list[k.Carry] = []
         for component, _ in sweep.components:
             for name in component.registers:
@@ -294,6 +310,7 @@ class _Draft:
         return self.graph.register[name].depth.unbounded and not component.recurrent
 
     def compute(self, lowerings: dict[str, Lowering]) -> None:
+        self.lowerings = lowerings
         for component, choice in self.sweep.components:
             if component.recurrent:
                 lowerings[choice.form](self.tiles, component, choice.chunk)
@@ -312,9 +329,45 @@ class _Draft:
             local = self.arena.local(self.names.fresh(f"{node.register}_whole"), whole.axes, whole.kind)
             self.before.append(k.Let(local, whole, register.span))
             return local
+        return self._import(node, self.sweep.index)
+
+    def _import(self, node: Node, before: int) -> Node | None:
         at = self.schedule.stage(node)
-        earlier = FREE < at < self.sweep.index
-        return self.earlier[at].export(node) if earlier and self.schedule.crosses(node) else None
+        if not FREE < at < before or not self.schedule.crosses(node):
+            return None
+        if self._runs_again(self.earlier[at], node):
+            return self._again(at).tile(node)
+        return self.earlier[at].export(node)
+
+    def _runs_again(self, other: _Draft, node: Node) -> bool:
+        """Whether a value of another pass is computed anew in each chunk: it is wider than what the caller holds."""
+        same = 0 < other.sweep.chunk == self.sweep.chunk
+        whole = any(self.graph.register[r].depth.unbounded for c, _ in other.sweep.components for r in c.registers)
+        states = all(choice.form in HOLDS_STATES for c, choice in other.sweep.components if c.recurrent)
+        return same and states and not whole and len(node.axes) > self.rank
+
+    def _again(self, at: int) -> Tiles:
+        """An earlier pass inside the chunks of this one, from the states with which they began there."""
+        if at not in self.again:
+            other = self.earlier[at]
+            tiles = _Rerun(other.tiles, lambda node: self._import(node, at))
+            tiles.statements, tiles.scratch = self.tiles.statements, self.tiles.scratch
+            tiles.carries = {name: other.boundary(name) for name in other.tiles.carries}
+            self.again[at] = tiles
+            for component, choice in other.sweep.components:
+                if component.recurrent:
+                    self.lowerings[choice.form](tiles, component, choice.chunk)
+        return self.again[at]
+
+    def boundary(self, register: str) -> Node:
+        """A register's value at the beginning of this chunk, for later passes."""
+        if register not in self.boundaries:
+            carry = self.tiles.carries[register]
+            b = k.Buffer(self.names.fresh(f"{register}_start"), carry.axes, carry.kind, "boundary")
+            self.buffers.append(b)
+            self.stores.append(k.Store(b.name, carry))
+            self.boundaries[register] = self.arena.load(b.name, b.axes, b.kind)
+        return self.boundaries[register]
 
     def _whole(self, source: Node) -> Node:
         """The whole sequence of a value, which is not this pass's own."""
@@ -368,9 +421,17 @@ def _needed(body: tuple[k.Statement, ...]) -> tuple[k.Statement, ...]:
     used: set[str] = set()  # by name: inside the loop of a recurrent form a tile's local stands for one step of it
     kept: list[k.Statement] = []
     for statement in reversed(body):
-        if isinstance(statement, k.Let) and statement.target.name not in used:
+        match statement:
+            case k.Let(target=target):
+                makes = {target.name}
+            case k.For(carries=carries, body=inside):
+                makes = {c.target.name for c in carries} | {s.buffer for s in inside if isinstance(s, k.Store)}
+            case _:
+                makes = set()
+        if makes and not makes & used:
             continue
-        used.update(x.name for x in n.postorder(_values(statement)) if isinstance(x, Local))
+        read = n.postorder(_values(statement))
+        used.update(x.name if isinstance(x, Local) else x.buffer for x in read if isinstance(x, Local | n.Load))
         kept.append(statement)
     return tuple(reversed(kept))
 

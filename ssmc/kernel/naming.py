@@ -57,7 +57,10 @@ class Names:
     def at_a_step(self, name: str) -> str:
         """The name of a state inside the loop over the steps: it came with the state's own."""
         wish = f"{_identifier(name)}_t"
-        return self.fresh(wish) if wish in self._given else wish
+        if wish in self._given:
+            return self.fresh(wish)
+        self._given.add(wish)
+        return wish
 
     def fresh(self, wish: str) -> str:
         base = _identifier(wish)

@@ -14,6 +14,8 @@ Rules, checked by verify.py:
   first. What needs the order of processing is turned round by `Flip`.
 * A Carry lives over the iterations of the loop it belongs to; `Set` gives it its next value, all Sets of a body at its
   end, at once: every expression of the body reads the value the iteration began with.
+* A boundary buffer holds a value for each chunk: stored in a chunk loop it is the value with which a chunk begins, and
+  a Load in a later chunk loop, of chunks of the same length, is this chunk's.
 * A scratch buffer stored in a `For(block = 1)` is a tile, with `time`, after that loop.
 * `Prefix`, `Lag`, `Frames`, `Tail` and `FftConv` stand only in chunk loops.
 """
@@ -28,7 +30,7 @@ from ssmc.expr.nodes import Axes, Kind, Local, Node
 from ssmc.source import Span
 from ssmc.step.nodes import Depth, StepGraph
 
-Role = Literal["input", "param", "state", "output", "workspace", "scratch", "time"]
+Role = Literal["input", "param", "state", "output", "workspace", "scratch", "time", "boundary"]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
 from ssmc.recurrence.nodes import Analysis
-from ssmc.step.nodes import reads_of
+from ssmc.step.nodes import StepGraph, reads_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ def projections(analysis: Analysis, roots: Iterable[Node], held: set[Node]) -> P
     return Projections(frozenset(found), frozenset(lines), first)
 
 
+def widest(graph: StepGraph) -> int:
+    """The number of axes of the widest input or output: the caller holds it for the whole sequence."""
+    return max([len(p.axes) for p in graph.inputs] + [len(o.axes) for o in graph.outputs], default=0)
+
+
 class _Slim:
     """Which values can be held for the whole sequence, with all that is held beside them: each has few axes.
 
@@ -58,7 +63,7 @@ class _Slim:
         graph = analysis.graph
         self.register = graph.register
         self.recurrent = recurrent
-        self.rank = max([len(p.axes) for p in graph.inputs] + [len(o.axes) for o in graph.outputs], default=0)
+        self.rank = widest(graph)
         self.nodes = nodes
         self.varying: set[Node] = set()  # another value at another step
         self.moved: set[Node] = set()  # computed from a recurrence

@@ -13,12 +13,19 @@ from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Local, Node
 from ssmc.kernel import nodes as k
 from ssmc.kernel.lower import Tiles
+from ssmc.kernel.total import addend
 from ssmc.recurrence.nodes import Component
 from ssmc.step.nodes import depending
 
 
 def lower_recurrent(tiles: Tiles, component: Component, chunk: int) -> None:
     graph, ar = tiles.graph, tiles.arena
+    added = addend(graph, component)
+    if added is not None:
+        (register,) = (graph.register[r] for r in component.registers)
+        total = ar.reduce("sum", tiles.timed(tiles.tile(added)), (n.TIME,))
+        tiles.carry_on(register, ar.add(tiles.carries[register.name], total))
+        return
     own = set(component.registers)
     sources = [graph.register[r].source for r in component.registers]
     inside = depending(sources, own)

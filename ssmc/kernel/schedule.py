@@ -21,7 +21,7 @@ from ssmc.recurrence.invariant import invariant_readings
 from ssmc.recurrence.nodes import Analysis, Component
 from ssmc.recurrence.readout import Tap
 from ssmc.recurrence.separable import MatrixForm, matrix_form
-from ssmc.step.nodes import StepGraph, depending
+from ssmc.step.nodes import StepGraph, depending, reads_of
 
 FREE = -1  # the stage of a value that depends on no register and is no projection
 AT_ONCE = 0  # the chunk of a pass without a recurrence, which has no reason to be cut
@@ -83,7 +83,7 @@ class Schedule:
 
     def _sweeps(self) -> tuple[Sweep, ...]:
         drafts = self.drafts
-        for component, choice in self.members:
+        for component, choice in self._ordered():
             needs = self.needs[component.index]
             inside = depending(needs, set(component.registers))
             earliest = max((self.stage(x) for x in n.postorder(needs) if x not in inside), default=0)
@@ -101,6 +101,34 @@ class Schedule:
             Sweep(i, d.reverse, d.chunk if d.chunk is not None else AT_ONCE, tuple(d.members), tuple(outputs[i]))
             for i, d in enumerate(drafts)
         )
+
+    def _ordered(self) -> list[tuple[Component, Choice]]:
+        """The components after what they need, those of one direction together: of the two orders, which begin in one
+        direction and take all they can before they turn, the one that turns less."""
+        reads: dict[int, set[str]] = {}
+        for component, _ in self.members:
+            own = set(component.registers)
+            found = {r for x in n.postorder(self.needs[component.index]) for r in reads_of(x)}
+            reads[component.index] = found - own
+        best: tuple[int, list[tuple[Component, Choice]]] | None = None
+        for first in (False, True):
+            direction, turns = first, 0
+            placed: set[str] = set()
+            order: list[tuple[Component, Choice]] = []
+            waiting = list(self.members)
+            while waiting:
+                ready = [m for m in waiting if reads[m[0].index] <= placed]
+                same = [m for m in ready if m[0].reverse == direction]
+                if not same:
+                    direction, turns = not direction, turns + 1
+                    continue
+                order.append(same[0])
+                waiting.remove(same[0])
+                placed |= set(same[0][0].registers)
+            if best is None or turns < best[0]:
+                best = turns, order
+        assert best is not None
+        return best[1]
 
     def stage(self, root: Node) -> int:
         """The first pass that can compute an expression, or FREE."""

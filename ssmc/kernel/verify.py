@@ -192,7 +192,7 @@ def _stored_once(program: k.Program) -> Iterator[str]:
     stored = [s.buffer for _, body in _parts(program) if body is not program.step for s in nested(body)
               if isinstance(s, k.Store)]  # fmt: skip
     for b in program.buffers:
-        if b.role in ("output", "state", "workspace", "scratch") and stored.count(b.name) != 1:
+        if b.role in ("output", "state", "workspace", "scratch", "boundary") and stored.count(b.name) != 1:
             yield f"the {b.role} {b.name} is stored {stored.count(b.name)} times"
     if program.step:
         stored = [s.buffer for s in program.step if isinstance(s, k.Store)]
@@ -205,7 +205,7 @@ def _written_before_read(program: k.Program) -> Iterator[str]:
     """A workspace is read in later passes (or by the final stores of its own); scratch after its loop."""
     written: set[str] = set()
     for i, p in enumerate(program.passes, 1):
-        inside = {b.name for b in program.buffers if b.role in ("workspace", "scratch")}
+        inside = {b.name for b in program.buffers if b.role in ("workspace", "scratch", "boundary")}
         for s in (*p.before, *p.loop.body):
             reads = {x.buffer for x in _nodes([s]) if isinstance(x, n.Load)} & inside
             yield from (f"{name} in pass {i}" for name in sorted(reads - written))

@@ -40,8 +40,8 @@ SPECS: dict[str, tuple[str, list[int], set[str]]] = {
     "backwards": (
         "input u[D]; param w[D, W], M[D, D]; state h[D] reverse; x = next(u); v = M @ x; h = 0.5*h + v*u; "
         "output y[D] = h + prev(v)",
-        [0, 0, 5],
-        {"v", "v_before"},
+        [0, 5, 0],
+        {"v", "h_2"},
     ),
     "of the past": (
         "input u[D]; param M[D, D]; state h[D] = 0; h = 0.8*h + u; output y[D] = M @ prev(h*u, 2)",
