@@ -392,7 +392,8 @@ class Compiled:
         if adjoint:
             from ssmc.adjoint.explain import adjoint_text
 
-            return adjoint_text(self.graph).rstrip("\n")
+            with _COMPILING:
+                return adjoint_text(self.graph).rstrip("\n")
         if after is not None and after != "lower":
             return explain.after_pass(self.graph, after)
         plan = self.plan(_sizes(sizes), batch, length, form or "auto", target)

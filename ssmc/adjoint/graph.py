@@ -286,8 +286,8 @@ class _Deriver:
         roots = [r.source for r in self.registers] + [o.value for o in outputs]
         new = ar.substitute(roots, lambda node: whole.get(node) if isinstance(node, n.Local) else None)
         values = dict(zip(roots, new, strict=True))
-        made = [replace(r, source=self.reaching(values[r.source], r)) for r in self.registers]
-        outputs = [replace(o, value=self.covering(values[o.value], o.axes, o.kind)) for o in outputs]
+        made = [replace(r, source=ar.cast(values[r.source], r.kind)) for r in self.registers]
+        outputs = [replace(o, value=ar.broadcast(ar.cast(values[o.value], o.kind), o.axes)) for o in outputs]
         needed = {r.name for r in made}
         todo = [*(r.source for r in made), *(o.value for o in outputs)]
         while todo:
@@ -311,12 +311,6 @@ class _Deriver:
         )
         verify(derived, "adjoint")
         return replace(found, graph=derived)
-
-    def reaching(self, value: Node, r: Register) -> Node:
-        return self.arena.cast(value, r.kind)
-
-    def covering(self, value: Node, axes: Axes, kind: Kind) -> Node:
-        return self.arena.broadcast(self.arena.cast(value, kind), axes)
 
 
 def _smooth(kind: Kind) -> bool:

@@ -51,7 +51,7 @@ def tangent(graph: StepGraph) -> Tangent:
     # the tangent of a param is carried from step to step as it is: it is a param
     fixed = {r for r in params.values() if r in needed}
     ar = graph.arena
-    taken = {x.name for x in (*of.inputs, *of.params, *of.registers)} | {o.name for o in of.outputs}
+    taken = {p.name for p in (*of.inputs, *of.params)} | {r.name for r in of.registers} | {o.name for o in of.outputs}
     new_name: dict[str, str] = {}
     for names in (inputs, params, outputs, states):
         for name, old in names.items():
