@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from ssmc.expr.nodes import Node
 from ssmc.source import Span
-from ssmc.step import axes_rules, delays, errors_kinds, errors_names, products, values
-from ssmc.step.functions import BRACKETED, BUILTINS, COUNTS, ONE_AXIS, OVER_AXES, SCALAR, plural, usage
+from ssmc.step import axes_rules, delays, errors_kinds, errors_names, products, systems, values
+from ssmc.step.functions import BRACKETED, BUILTINS, COUNTS, ONE_AXIS, OVER_AXES, SCALAR, TWO_AXES, plural, usage
 from ssmc.step.values import Result, Scope
 from ssmc.syntax import nodes as syn
 
@@ -43,6 +43,8 @@ def language_function(el: Elaborator, e: syn.Call, scope: Scope | None) -> Resul
         return delays.FUNCTIONS[name](el, e, scope)
     if name in ("dot", "outer"):
         return products.named(el, e, scope)
+    if name == "solve":
+        return systems.solve(el, e, [(el.eval(a, scope), a.span) for a in e.args], scope)
     if name == "shift":
         return axes_rules.shift(el, e, el.eval(e.args[0], scope), scope)
     return apply(el, e, [(el.eval(a, scope), a.span) for a in e.args], scope)
@@ -69,6 +71,9 @@ def fits(el: Elaborator, e: syn.Call) -> bool:
         return False
     if e.axes is not None and name in ONE_AXIS and len(e.axes) != 1:
         el.error(errors_names.BracketCount(span, name, "one axis", str(len(e.axes)), usage(name, True)))
+        return False
+    if e.axes is not None and name in TWO_AXES and len(e.axes) > 2:
+        el.error(errors_names.BracketCount(span, name, "one axis or two", str(len(e.axes)), usage(name, True)))
         return False
     least, most = counts
     if len(e.args) < least or (most is not None and len(e.args) > most):

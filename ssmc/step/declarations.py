@@ -15,7 +15,7 @@ from ssmc.expr.nodes import Axes, Kind
 from ssmc.source import Span
 from ssmc.step import errors_axes, errors_names
 from ssmc.step.circles import path_to
-from ssmc.step.functions import BUILTINS, DISTRIBUTIONS, TIME
+from ssmc.step.functions import BUILTINS, DISTRIBUTIONS, FREE, TIME
 from ssmc.syntax import nodes as syn
 from ssmc.syntax.walk import walk
 
@@ -181,7 +181,7 @@ def _output_name(d: Declarations, number: int, s: syn.Declaration, report: Repor
 
 def _macro(d: Declarations, s: syn.Macro, report: Report) -> None:
     name = s.name.text
-    if name in BUILTINS:
+    if name in BUILTINS - FREE:
         report.add(errors_names.MacroIsBuiltin(s.name.span, name))
         return
     first = d.macros.setdefault(name, s)

@@ -337,3 +337,36 @@ class SizesDiffer(Problem):
     code = "E323"
     title = "`{old}` has size {old_size} and `{new}` has size {new_size}: neither renames to the other"
     notes = ("a renaming is an equation between two sizes",)
+
+
+@dataclass(frozen=True)
+class ColumnsInRight(Problem):
+    """`span` is the right side of a system."""
+
+    axis: str
+    axes: Axes
+    code = "E324"
+    title = "the right side of `solve` has the matrix's columns `{axis}`"
+    notes = ("each column of the matrix goes with an element of the solution, which lies along the rows' axis",)
+
+    @property
+    def label(self) -> str:  # type: ignore[override]
+        return f"has axes {show(self.axes)}"
+
+    def extra_helps(self) -> tuple[str, ...]:
+        return (f"rename it: `[{self.axis} -> J]`, with `axis J`",)
+
+
+@dataclass(frozen=True)
+class SystemNotSquare(Problem):
+    """`span` is a matrix."""
+
+    axis: str
+    axes: Axes
+    code = "E325"
+    title = "`solve[{axis}]` takes a matrix with `{axis}` as its rows and its columns"
+    helps = ("name the axis of the columns, where it is another: `solve[{axis}, M](A, b)`",)
+
+    @property
+    def label(self) -> str:  # type: ignore[override]
+        return f"has axes {show(self.axes)}"

@@ -29,6 +29,7 @@ USAGE = {
     "outer": "outer(a, b)",
     "transpose": "transpose(A)",
     "shift": "shift[N](e)",
+    "solve": "solve[N, M](A, b)",
     "prev": "prev(e, k, init)",
     "next": "next(e, k, init)",
     "conv": "conv(x, w)",
@@ -64,10 +65,16 @@ BRACKETED: dict[str, tuple[int, int]] = {
     **dict.fromkeys(OVER_AXES, (1, 1)),
     "shift": (1, 2),
     "past": (1, 1),
+    "solve": (2, 2),
 }
 """The same of a function with axes."""
 
 ONE_AXIS = ("cumsum", "shift", "past")
+TWO_AXES = ("solve",)
+"""Functions of one axis or two."""
+
+FREE = frozenset(("solve",))
+"""Functions that a spec may define for itself."""
 
 BUILTINS = frozenset((*COUNTS, *BRACKETED, "size", "index"))
 
@@ -84,7 +91,7 @@ def usage(name: str, bracketed: bool = False) -> str:
     if bracketed and name in FOLDED and name in BRACKETED:
         return f"{name}(a, b)` of two values, over an axis `{name}[N](e)"
     if bracketed and name in BRACKETED:
-        return USAGE["shift"] if name == "shift" else f"{name}[N](e)"
+        return USAGE[name] if name in ("shift", "solve") else f"{name}[N](e)"
     return USAGE.get(name, f"{name}(x)")
 
 

@@ -31,8 +31,8 @@ def spec_text(graph: StepGraph, comments: tuple[str, ...] = ()) -> str:
     """The text of a spec named as the graph is; `comments` stand above it. Raises NoText."""
     whole = spelled(without_squares(graph))
     for node in n.postorder(whole.roots):
-        if isinstance(node, n.Solve | n.Expm):
-            raise NoText("a linear system" if isinstance(node, n.Solve) else "a matrix exponential")
+        if isinstance(node, n.Expm):
+            raise NoText("a matrix exponential")
     return _Writer(whole).text(comments)
 
 

@@ -58,13 +58,13 @@ def test_a_whole_past_has_none(tmp_path: Path) -> None:
     assert "axis T = 64" in done.stderr
 
 
-def test_a_linear_system_has_no_word(tmp_path: Path) -> None:
-    text = "ssm dense\naxis N\ninput u\nparam A[N, N], B[N]\nstate h[N]\nh' = A @ h + B*u using bilinear(step = 0.1)\n"
+def test_a_matrix_exponential_has_no_word(tmp_path: Path) -> None:
+    text = "ssm dense\naxis N\ninput u, d\nparam A[N, N], B[N]\nstate h[N]\nh' = A @ h + B*u using zoh(step = exp(d))\n"
     path = _spec(tmp_path, text + "output y = sum[N](h)\n")
     done = ssmc("explain", path, "--adjoint")
     assert done.exit_code == 1
     assert "E832" in done.stderr
-    assert "solve" in ssmc("explain", path, "--after", "adjoint").stdout
+    assert "expm" in ssmc("explain", path, "--after", "adjoint").stdout
 
 
 def test_one_thing_at_a_time(tmp_path: Path) -> None:
