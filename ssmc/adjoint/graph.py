@@ -28,7 +28,8 @@ from ssmc.expr.arena import Arena
 from ssmc.expr.nodes import Axes, Kind, Node
 from ssmc.recurrence.expand import expand_all
 from ssmc.step.functions import free_name
-from ssmc.step.nodes import Axis, Depth, Output, Port, Register, StepGraph, reads_of
+from ssmc.step.nodes import Depth, Output, Port, Register, StepGraph, reads_of
+from ssmc.step.squares import new_axis
 from ssmc.step.verify import verify
 
 
@@ -106,13 +107,7 @@ class _Deriver:
         return name
 
     def new_axis(self, wish: str, size: Node) -> str:
-        names = {a.name for a in self.axes}
-        name, number = wish, 2
-        while name in names:
-            name, number = f"{wish}{number}", number + 1
-        self.arena.declare_axis(name)
-        self.axes.append(Axis(name, size, each=False))
-        return name
+        return new_axis(self.arena, self.axes, wish, size)
 
     def doubled(self, axis: str) -> str:
         base = n.base_axis(axis)

@@ -1,7 +1,7 @@
 """The stabilised pair: an affine component whose decay is measured against a running maximum.
 
-mLSTM and its kin keep m = max(w + m_before, i) and decay by exp(w + m_before - m). The decay does not depend on the
-component itself, so the component is affine; with m it forms the associative pair
+Exponential gates are kept finite by a running maximum m = max(w + m_before, i), and the decay is exp(w + m_before - m).
+It does not depend on the component itself, so the component is affine; with m it forms the associative pair
 
     (w, m, x)    w' = w1 + w2,   m' = max(m1 + w2, m2),   x' = exp(m1 + w2 - m') x1 + exp(m2 - m') x2
 

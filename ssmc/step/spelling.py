@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
-from ssmc.step.nodes import Axis, StepGraph
+from ssmc.step.nodes import StepGraph
+from ssmc.step.squares import new_axis
 
 TERMS = 18  # of the series, for |x| < 1: as many as double precision asks for
 
@@ -39,11 +40,7 @@ def spelled(graph: StepGraph) -> StepGraph:
 
     def copy(axis: str) -> str:
         if axis not in copies:
-            taken = {a.name for a in axes}
-            name = next(x for i in range(len(taken) + 1) if (x := f"{axis}_other{i or ''}") not in taken)
-            ar.declare_axis(name)
-            axes.append(Axis(name, ar.size(axis), each=False))
-            copies[axis] = name
+            copies[axis] = new_axis(ar, axes, f"{axis}_other", ar.size(axis))
         return copies[axis]
 
     done: dict[Node, Node] = {}

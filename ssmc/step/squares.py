@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ssmc.expr import nodes as n
+from ssmc.expr.arena import Arena
 from ssmc.expr.nodes import Axes, Node
 from ssmc.step.nodes import Axis, Port, StepGraph
 
@@ -17,18 +18,23 @@ def without_squares(graph: StepGraph) -> StepGraph:
     primed = sorted((a for a in used if a != n.base_axis(a)), key=graph.arena.rank)
     if not primed:
         return graph
-    taken = {a.name for a in graph.axes}
-    columns: dict[str, str] = {}
     axes = list(graph.axes)
-    for axis in primed:
-        base = n.base_axis(axis)
-        wish = f"{base}_column"
-        name = next(x for x in (wish, *(f"{wish}{i}" for i in range(2, len(primed) + 3))) if x not in taken)
-        taken.add(name)
-        columns[axis] = name
-        graph.arena.declare_axis(name)
-        axes.append(Axis(name, graph.arena.size(base), each=False))
+    columns = {
+        axis: new_axis(graph.arena, axes, f"{n.base_axis(axis)}_column", graph.arena.size(n.base_axis(axis)))
+        for axis in primed
+    }
     return _Renamer(graph, columns).graph(tuple(axes))
+
+
+def new_axis(arena: Arena, axes: list[Axis], wish: str, size: Node) -> str:
+    """The name of one more axis, of a size, which `axes` has from here on."""
+    taken = {a.name for a in axes}
+    name, number = wish, 2
+    while name in taken:
+        name, number = f"{wish}{number}", number + 1
+    arena.declare_axis(name)
+    axes.append(Axis(name, size, each=False))
+    return name
 
 
 class _Renamer:
