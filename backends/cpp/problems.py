@@ -1,0 +1,103 @@
+"""What can be wrong around generated C++: the compiler, the cache, the library (codes E760 to E769)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ssmc.diagnostics import Problem
+
+MESSAGE_LINES = 20
+
+
+@dataclass(frozen=True)
+class NoCompiler(Problem):
+    """No C++ compiler that works."""
+
+    tried: tuple[str, ...]
+
+    code: ClassVar[str] = "E760"
+    title: ClassVar[str] = "there is no C++ compiler here that works"
+    helps: ClassVar[tuple[str, ...]] = (
+        "install one (Debian: `apt install g++`; macOS: `xcode-select --install`), or name one: `export CXX=…`",
+        'the backend "torch" needs none',
+    )
+
+    def extra_notes(self) -> tuple[str, ...]:
+        return self.tried
+
+
+@dataclass(frozen=True)
+class CompileFailed(Problem):
+    """The compiler refused generated code. `message` is what it said."""
+
+    name: str
+    compiler: str
+    kept: str
+    message: str
+
+    code: ClassVar[str] = "E761"
+    title: ClassVar[str] = "the C++ compiler refuses the code generated for `{name}`"
+    helps: ClassVar[tuple[str, ...]] = (
+        "try another compiler (`export CXX=…`), and please report this with the file",
+        'the backend "torch" needs no compiler',
+    )
+
+    def extra_notes(self) -> tuple[str, ...]:
+        lines = [line for line in self.message.splitlines() if line.strip()]
+        more = [f"… {len(lines) - MESSAGE_LINES} more lines"] if len(lines) > MESSAGE_LINES else []
+        said = [f"`{self.compiler}` said:\n" + "\n".join([*lines[:MESSAGE_LINES], *more])] if lines else []
+        return (*said, f"the code is kept: {self.kept}") if self.kept else tuple(said)
+
+
+@dataclass(frozen=True)
+class CompilerKilled(Problem):
+    """The compiler was ended by a signal, as the system does where memory runs out."""
+
+    name: str
+    compiler: str
+    signal: str
+
+    code: ClassVar[str] = "E762"
+    title: ClassVar[str] = "`{compiler}` was ended by {signal} while it compiled `{name}`"
+    notes: ClassVar[tuple[str, ...]] = ("nothing of what it had begun was kept",)
+    helps: ClassVar[tuple[str, ...]] = ("call again; where memory is short, free some first",)
+
+
+@dataclass(frozen=True)
+class CacheNotWritten(Problem):
+    """The folder for compiled code takes nothing more."""
+
+    path: str
+    why: str
+
+    code: ClassVar[str] = "E763"
+    title: ClassVar[str] = "compiled code cannot be written to `{path}`: {why}"
+    helps: ClassVar[tuple[str, ...]] = ("make room there, or give another place: `export SSMC_CACHE_DIR=…`",)
+
+
+@dataclass(frozen=True)
+class CannotLoad(Problem):
+    """A library, just compiled, that the system does not load."""
+
+    name: str
+    path: str
+    why: str
+
+    code: ClassVar[str] = "E764"
+    title: ClassVar[str] = "the compiled code of `{name}` cannot be loaded: {why}"
+    notes: ClassVar[tuple[str, ...]] = ("it is {path}",)
+    helps: ClassVar[tuple[str, ...]] = (
+        "`ssmc doctor` says more; a folder that is mounted `noexec` is none to load from: `export SSMC_CACHE_DIR=…`",
+    )
+
+
+@dataclass(frozen=True)
+class OutOfMemory(Problem):
+    """A kernel that found no memory for its working arrays."""
+
+    name: str
+
+    code: ClassVar[str] = "E765"
+    title: ClassVar[str] = "there is not enough memory to run `{name}`"
+    helps: ClassVar[tuple[str, ...]] = ("shorten the sequence, or run it in parts, the state handed on",)
