@@ -1,8 +1,7 @@
-"""Interleaved timings, peak memory of fresh processes, a table, and a record in JSON.
+"""What the benchmarks share: interleaved timings (`ssmc.runtime.timing`), peak memory, a table, a record in JSON.
 
-Two things on a shared machine can be compared only where both meet the same disturbance: the cases of a group take
-turns, one run each, and what is quoted is the ratio of medians, with the spread beside it. Peak memory is measured in a
-process of its own for each case, because neither torch nor the C library gives back all that it once held.
+Peak memory is measured in a process of its own for each case, because neither torch nor the C library gives back all
+that it once held.
 """
 
 from __future__ import annotations
@@ -14,73 +13,18 @@ import json
 import os
 import platform
 import resource
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ssmc.runtime.timing import Timing as Timing
+from ssmc.runtime.timing import faster as faster
+from ssmc.runtime.timing import interleaved as interleaved
+from ssmc.runtime.timing import paired as paired
+
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of one case, a run each; the runs of all cases of a group were taken in turn."""
-
-    name: str
-    runs: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.runs)
-
-    @property
-    def best(self) -> float:
-        return min(self.runs)
-
-    @property
-    def spread(self) -> float:
-        """Half the distance between the quartiles, as a part of the median."""
-        if len(self.runs) < 4:
-            return (max(self.runs) - min(self.runs)) / 2 / self.median
-        low, _, high = statistics.quantiles(self.runs, n=4)
-        return (high - low) / 2 / self.median
-
-
-def interleaved(
-    cases: Sequence[tuple[str, Callable[[], object]]],
-    *,
-    rounds: int,
-    warmups: int = 1,
-    clock: Callable[[], float] = time.perf_counter,
-) -> list[Timing]:
-    """Run every case once a round, in an order that turns by one each round; `warmups` rounds are not counted."""
-    runs: dict[str, list[float]] = {name: [] for name, _ in cases}
-    for turn in range(rounds + warmups):
-        first = turn % len(cases)
-        for name, run in (*cases[first:], *cases[:first]):
-            gc.collect()
-            start = clock()
-            run()
-            taken = clock() - start
-            if turn >= warmups:
-                runs[name].append(taken)
-    return [Timing(name, tuple(seconds)) for name, seconds in runs.items()]
-
-
-def faster(timings: Sequence[Timing], name: str, than: str) -> float:
-    """How many times faster `name` is than `than`: the ratio of their medians."""
-    by_name = {t.name: t for t in timings}
-    return by_name[than].median / by_name[name].median
-
-
-def paired(timings: Sequence[Timing], name: str, than: str) -> float:
-    """The same from the ratios of each round, of which the median is taken."""
-    by_name = {t.name: t for t in timings}
-    return statistics.median(b / a for a, b in zip(by_name[name].runs, by_name[than].runs, strict=True))
 
 
 # -- memory --------------------------------------------------------------------------------------------------------
@@ -184,4 +128,4 @@ def write(record: dict[str, Any], where: Path | None) -> None:
 
 
 def record_of(timings: Sequence[Timing]) -> dict[str, Any]:
-    return {t.name: {"median": t.median, "best": t.best, "spread": t.spread, "runs": list(t.runs)} for t in timings}
+    return {t.name: t.record() for t in timings}
