@@ -63,3 +63,11 @@ class Signature:
     def words(self) -> int:
         """How many words a call has."""
         return sum(1 + len(s.axes) for s in self.slots) + len(self.axes) + len(TRAILER)
+
+
+@dataclass(frozen=True)
+class Printed:
+    """Generated C++, and what its functions take."""
+
+    text: str
+    signature: Signature
