@@ -50,7 +50,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     Exit 1 where something that ssmc needs is missing or the self-check fails.
     """
     backends = [Finding("backend", name, "installed") for name in BACKENDS]
-    findings = [*_versions(), *_compilers(), *_accelerators(), *backends, _self_check()]
+    findings = [*_versions(), *_compilers(), *_native(), *_accelerators(), *backends, _self_check()]
     healthy = all(f.ok is not False for f in findings)
     if as_json:
         print_json({"ok": healthy, "findings": [asdict(f) for f in findings]})
@@ -97,6 +97,40 @@ def _compiler_version(name: str) -> str | None:
     # nvcc says its release in the fourth line, the others in the first.
     release = next((line for line in lines if "release" in line), lines[0] if lines else "")
     return f"{path}: {release.strip()}"
+
+
+def _native() -> list[Finding]:
+    """What the backend for the CPU has to work with, and where it keeps what it compiled."""
+    from ssmc.backends.cpp import cache, folders, library, toolchain
+
+    from ssmc.diagnostics import SpecError
+
+    topic = "c++"
+    try:
+        places = folders.folders()
+    except SpecError as wrong:
+        return [Finding(topic, "cache", wrong.diagnostics[0].title)]
+    entries = cache.held(places.store)
+    megabytes = sum(h.bytes for h in entries) / 1e6
+    most = cache.most_bytes() / 1e6
+    kept = f"{places.store}: {len(entries)} compiled, {megabytes:.1f} of {most:.0f} MB"
+    found = [Finding(topic, "cache", kept)]
+    if places.note:
+        found.append(Finding(topic, "note", places.note))
+    why = toolchain.unavailable()
+    if why is not None:
+        return [Finding(topic, "compiler", "; ".join((why.diagnostic().title, *why.tried))), *found]
+    tools = toolchain.toolchain()
+    floats = f"{tools.vector}: {tools.lanes('float')} floats, {tools.lanes('double')} doubles"
+    slower = library.why_no_extension()
+    return [
+        Finding(topic, "compiler", f"{' '.join(tools.command)}: {tools.version}"),
+        Finding(topic, "flags", " ".join(tools.all_flags())),
+        Finding(topic, "vectors", floats),
+        Finding(topic, "threads", "OpenMP" if tools.openmp else "one: the compiler has no OpenMP"),
+        Finding(topic, "calls", f"through ctypes: {slower}" if slower else "through an extension of our own"),
+        *found,
+    ]
 
 
 def _accelerators() -> list[Finding]:
