@@ -88,7 +88,9 @@ class CppModule:
 
     # -- the start -------------------------------------------------------------------------------------------------
 
-    def initial_state(self, *, sizes: Mapping[str, int], batch: int, like: Tensor, **params: Tensor) -> dict[str, Any]:
+    def initial_state(
+        self, /, *, sizes: Mapping[str, int], batch: int, like: Tensor, **params: Tensor
+    ) -> dict[str, Any]:
         """Every entry of the state before the first step; nobody writes to what it gives."""
         if self._starts is None:
             return dict(self._initial().initial_state(sizes=sizes, batch=batch, like=like, **params))
