@@ -16,6 +16,8 @@ from ssmc.expr.nodes import Axes, Local, Node
 from ssmc.kernel import nodes as k
 from ssmc.source import Span
 
+BEGUN = ("boundary", "saved")  # of what a chunk begins with
+
 
 def print_pass(scope: Scope, number: int, p: k.Pass, names: Names) -> list[str]:
     """The lines of a pass, inside `sequence`."""
@@ -34,11 +36,11 @@ class _Pass:
         self.buffers = self.scope.buffers
         self.carried = [c.target.name for c in self.loop.carries]
         stores = [s for s in self.loop.body if isinstance(s, k.Store)]
-        self.stores = [s.buffer for s in stores if self.buffers[s.buffer].role != "boundary"]
-        self.begun = [s for s in stores if self.buffers[s.buffer].role == "boundary"]  # what a chunk begins with
+        self.stores = [s.buffer for s in stores if self.buffers[s.buffer].role not in BEGUN]
+        self.begun = [s for s in stores if self.buffers[s.buffer].role in BEGUN]
         loads = self._loads(self.loop.body)
         self.sequences = [x for x in loads if self.buffers[x].role in ("input", "workspace")]
-        self.boundaries = [x for x in loads if self.buffers[x].role == "boundary"]
+        self.boundaries = [x for x in loads if self.buffers[x].role in BEGUN]
         self.timed = "t" in loads
         self.function = f"chunk_{self.number}"
         self.spans: dict[str, Span | None] = {}  # of what is stored
@@ -106,6 +108,11 @@ class _Pass:
         for x in self.sequences:
             out.append(f"{x}_tiles = {x}.split({chunk}, 1)")
             arguments.append(f"{x}_tiles[i]")
+        out += [
+            f'{x}_parts = saved["{self.buffers[x].entry}"].unbind(1)'
+            for x in self.boundaries
+            if self.buffers[x].role == "saved"
+        ]
         arguments += [f"{x}_parts[i]" for x in self.boundaries]
         out += [f"{s.buffer}_parts: list[Tensor] = []" for s in self.begun]
         out += [f"{s}_parts: list[Tensor] = []" for s in self.stores]
@@ -117,7 +124,11 @@ class _Pass:
         out.append(f"for {'i, start' if numbered else 'start'} in {starts}:")
         out.append(f"{INDENT}steps = min({chunk}, length - start)")
         ex = self.scope.expressions(self.names)
-        out += [f"{INDENT}{s.buffer}_parts.append({ex.code(s.value)})" for s in self.begun]
+        inner = self.scope.expressions({**self.names, ("size", n.LAG): "1"})
+        for s in self.begun:
+            b = self.buffers[s.buffer]
+            code = ex.code(s.value) if b.role == "boundary" else self.scope.stored(inner, s.value, b.axes, b.kind)
+            out.append(f"{INDENT}{s.buffer}_parts.append({code})")
         call = f"{self.function}({', '.join(['steps', *arguments])})"
         if self.loop.recompute:
             self.scope.used.add("_recomputed")
@@ -127,6 +138,8 @@ class _Pass:
         out += [f"{INDENT}{s}_parts.append({s}_part)" for s in self.stores]
         order = "[::-1]" if self.loop.reverse else ""
         out += [f"{s.buffer}_parts.reverse()" for s in self.begun if self.loop.reverse]
+        saved = [self.buffers[s.buffer] for s in self.begun if self.buffers[s.buffer].role == "saved"]
+        out += [f'saved["{b.entry}"] = torch.stack({b.name}_parts, 1)' for b in saved]
         return [*out, *(f"{s} = torch.cat({s}_parts{order}, 1)" for s in self.stores)]
 
     # -- the body of a chunk -------------------------------------------------------------------------------------
@@ -164,7 +177,7 @@ class _Pass:
                     out.append(assign(target.name, ex.code(value), span))
                 case k.Set(target=target, value=value):
                     sets[target.name] = scope.kept(ex, value, target.axes, target.kind)
-                case k.Store(buffer=buffer) if self.buffers[buffer].role == "boundary":
+                case k.Store(buffer=buffer) if self.buffers[buffer].role in BEGUN:
                     pass
                 case k.Store(buffer=buffer, value=value, span=span):
                     b = self.buffers[buffer]

@@ -4,6 +4,9 @@
     sequence(*, sizes, batch, length, state, <inputs>, <params>)  outputs over the whole sequence, and the new state
     step(*, sizes, batch, state, <inputs>, <params>)              one token
 
+A program that saves states for its backward has, in place of `sequence`, `sequence_saving`, which gives a dictionary of
+them besides; one that goes on from such states takes them as `saved`.
+
 Batch is one dimension, first; time the second. The module needs torch only: the helper functions it uses are copied
 into it.
 """
@@ -25,6 +28,7 @@ from ssmc.kernel import nodes as k
 from ssmc.kernel.naming import is_number
 
 RESULT = "tuple[tuple[Tensor, ...], dict[str, Any]]"
+SAVING = "tuple[tuple[Tensor, ...], dict[str, Any], dict[str, Tensor]]"
 
 
 def print_program(program: k.Program, standalone: bool = False) -> str:
@@ -147,7 +151,14 @@ def _sequence(scope: Scope) -> list[str]:
     body = [*_prologue(scope, scope.like()), 't0 = state["t"]']
     body += [f"{scope.size(a)} = t0 + length" for a in scope.growing]
     nothing = tuple_of(_nothing(scope, b) for b in scope.of_role("output"))
-    body += ["if length == 0:", f"{INDENT}return ({nothing}), {{**state}}"]
+    saving = scope.saves()
+    if saving:
+        body.append("saved: dict[str, Tensor] = {}")
+    result = [f"({nothing})", "{**state}"]
+    if saving:
+        like = {b.entry: f'state["{b.entry}"].unsqueeze(1)[:, :0]' for b in scope.of_role("saved")}
+        result.append("{" + ", ".join(f'"{entry}": {code}' for entry, code in like.items()) + "}")
+    body += ["if length == 0:", f"{INDENT}return {', '.join(result)}"]
     body.append('new_state: dict[str, Any] = {"t": t0 + length}')
     if program.once:
         ex = scope.expressions(names)
@@ -157,16 +168,26 @@ def _sequence(scope: Scope) -> list[str]:
             body.append(assign(s.target.name, ex.code(s.value), s.span))
     for number, p in enumerate(program.passes, 1):
         body += print_pass(scope, number, p, names)
-    body += ["", _returned(scope, {})]
+    body += ["", _returned(scope, {}) + (", saved" if saving else "")]
+    lead = "sizes: dict[str, int], batch: int, length: int, state: dict[str, Any]"
+    doc = "All steps: the outputs in the spec's order, and the state after the last."
+    every = f"every {program.saving} steps"
+    if saving:
+        doc += (
+            f"\n\n{INDENT}Then the states {every}, from the first on, for the backward: (batch, chunks, …).\n{INDENT}"
+        )
+    elif scope.of_role("saved"):
+        lead += ", saved: dict[str, Tensor]"
+        doc += f"\n\n{INDENT}`saved` are the forward's states {every}, from the first on: (batch, chunks, …).\n{INDENT}"
     return pruned(
         [
             *_signature(
-                "sequence",
+                "sequence_saving" if saving else "sequence",
                 scope,
-                "sizes: dict[str, int], batch: int, length: int, state: dict[str, Any]",
+                lead,
                 ("input", "param"),
-                RESULT,
-                "All steps: the outputs in the spec's order, and the state after the last.",
+                SAVING if saving else RESULT,
+                doc,
             ),
             *indented(body),
         ]

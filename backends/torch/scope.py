@@ -37,6 +37,11 @@ class Scope:
     def of_role(self, *roles: str) -> list[k.Buffer]:
         return [b for b in self.program.buffers if b.role in roles]
 
+    def saves(self) -> bool:
+        """Whether the program saves states for its backward; else it goes on from those that its forward saved."""
+        stores = {s.buffer for p in self.program.passes for s in p.loop.body if isinstance(s, k.Store)}
+        return any(b.name in stores for b in self.of_role("saved"))
+
     def size(self, axis: str) -> str:
         """The variable that holds the length of an axis; of an axis that no spec names, the length itself."""
         made = self.made.get(axis)

@@ -19,6 +19,7 @@ from ssmc.kernel import nodes as k
 from ssmc.step.initial import table
 
 State = dict[str, Any]
+Saved = Mapping[str, Array]  # a register's name -> its entry at the beginning of each chunk, (batch, chunks, …)
 
 
 def initial(program: k.Program, params: Mapping[str, Array], sizes: Mapping[str, int], batch: int = 1) -> State:
@@ -35,14 +36,35 @@ def sequence(
     sizes: Mapping[str, int],
     batch: int,
     length: int,
+    saved: Saved | None = None,
 ) -> tuple[dict[str, Array], State]:
     """All steps: inputs and outputs (batch, length, …) by name; `state` is complete, as `initial` gives it."""
+    outputs, new_state, _ = sequence_saving(program, inputs, params, state, sizes, batch, length, saved)
+    return outputs, new_state
+
+
+def sequence_saving(
+    program: k.Program,
+    inputs: Mapping[str, Array],
+    params: Mapping[str, Array],
+    state: Mapping[str, Any],
+    sizes: Mapping[str, int],
+    batch: int,
+    length: int,
+    saved: Saved | None = None,
+) -> tuple[dict[str, Array], State, dict[str, Array]]:
+    """`sequence`, and what it saves for another program."""
     run = _Run(program, inputs, params, state, sizes, batch, length)
+    for b in program.buffers:
+        if b.role == "saved" and saved is not None:
+            chunks = range(0, length, program.saving)
+            run.boundaries[b.name] = {start: saved[b.entry][:, i] for i, start in enumerate(chunks)}
     run.run(program.once, run.outside())
     for p in program.passes:
         run.one_pass(p)
     outputs = {b.entry: run.arrays[b.name] for b in program.buffers if b.role == "output"}
-    return outputs, run.new_state | {"t": run.t0 + length}
+    made = {b.entry: run.all_chunks(b) for b in program.buffers if b.role == "saved" and saved is None}
+    return outputs, run.new_state | {"t": run.t0 + length}, made
 
 
 def step(
@@ -173,12 +195,12 @@ class _Run:
         carries = {c.target.name: self._carried(self.value(c.init, self.outside()), c.target, self.outside())
                    for c in loop.carries}  # fmt: skip
         every = [s.buffer for s in loop.body if isinstance(s, k.Store)]
-        stored = [name for name in every if self.buffers[name].role != "boundary"]
+        stored = [name for name in every if self.buffers[name].role not in ("boundary", "saved")]
         parts: dict[str, list[Array]] = {name: [self._none(self.buffers[name])] for name in stored}
         starts, made = range(0, self.length, steps), dict[str, dict[int, Array]]()
         for start in reversed(starts) if loop.reverse else starts:
             count = min(steps, self.length - start)
-            tiles = self._tiles(start, count) | {name: x[start] for name, x in self.boundaries.items()}
+            tiles = self._tiles(start, count) | {name: x[start] for name, x in self.boundaries.items() if start in x}
             frame = _Frame({**self.locals, **carries}, tiles, self._tile_sizes(loop, count))
             self.run(loop.body, frame)
             carries = frame.sets
@@ -204,6 +226,11 @@ class _Run:
                 where = (*(slice(None) for _ in range(dim)), slice(start, start + count))
                 found[name] = x[where]
         return found
+
+    def all_chunks(self, b: k.Buffer) -> Array:
+        """What was stored for each chunk, in the order of time: (batch, chunks, …)."""
+        parts = [x for _, x in sorted(self.boundaries.get(b.name, {}).items())]
+        return self.xp.stack(parts, 1) if parts else self.xp.zeros([self.sizes[n.BATCH], 0], b.kind)
 
     def _tile_sizes(self, loop: k.For, count: int) -> dict[str, int]:
         return {**self.sizes, n.TIME: count, n.SOURCE: count}

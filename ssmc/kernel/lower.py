@@ -24,7 +24,7 @@ from ssmc.kernel import nodes as k
 from ssmc.kernel.naming import Names, finish, size_names
 from ssmc.kernel.projections import widest
 from ssmc.kernel.regroup import regroup_products
-from ssmc.kernel.schedule import FREE, Schedule, Sweep, unbounded
+from ssmc.kernel.schedule import FREE, NOTHING, Given, Schedule, Sweep, unbounded
 from ssmc.kernel.verify import verify
 from ssmc.plan.nodes import Plan
 from ssmc.recurrence.nodes import Analysis, Component
@@ -56,6 +56,20 @@ def entry_from(ar: Arena, register: Register, carry: Node) -> Node:
     return carry
 
 
+def saved_axes(register: Register, given: Given) -> Axes:
+    """Dimensions of a saved register for one chunk: those of its entry, also where it is a line no longer."""
+    line = given.lines.get(register.name)
+    if line is None:
+        return entry_axes(register)
+    return (n.BATCH, n.LAG, *(a for a in register.axes if a != line))
+
+
+def saved_every(schedule: Schedule, saves: frozenset[str]) -> int:
+    """The steps between the states that are stored."""
+    (chunk,) = {s.chunk for s in schedule.sweeps for c, _ in s.components if saves & set(c.registers)}
+    return chunk
+
+
 class Tiles:
     """The values of one pass: step-graph expressions as expressions over tiles.
 
@@ -83,6 +97,7 @@ class Tiles:
         self.statements: list[k.Statement] = []
         self.sets: list[k.Set] = []
         self.scratch: list[k.Buffer] = []
+        self.resumed: set[str] = set()  # registers whose carries are handed in, chunk by chunk
 
     def tile(self, node: Node) -> Node:
         """`node` over the tile."""
@@ -173,6 +188,8 @@ class Tiles:
 
     def carry_on(self, register: Register, value: Node) -> None:
         """The value with which the next chunk begins."""
+        if register.name in self.resumed:
+            return
         carry = self.carries[register.name]
         if not isinstance(carry, Local):
             raise CompilerBug(f"{register.name} is carried outside a loop")
@@ -220,8 +237,12 @@ HOLDS_STATES = ("recurrent", "scan")  # the forms that have the state of every s
 Lowering = Callable[[Tiles, Component, int], None]
 
 
-def lower(plan: Plan) -> k.Program:
-    """The kernel program of a plan, verified."""
+def lower(plan: Plan, saves: frozenset[str] = frozenset(), given: Given = NOTHING) -> k.Program:
+    """The kernel program of a plan, verified.
+
+    It stores the registers of `saves` at the beginning of each chunk, and goes on from those that are `given` so
+    (pair.py says which).
+    """
     from ssmc.kernel.forms import LOWERINGS
 
     graph = plan.analysis.graph
@@ -236,16 +257,22 @@ def lower(plan: Plan) -> k.Program:
         *(
             k.Buffer(names.fresh(f"state_{r.name}"), entry_axes(r), r.kind, "state", r.name, r.depth)
             for r in graph.registers
+            if r.name not in given.registers
+        ),
+        *(
+            k.Buffer(names.fresh(f"{r.name}_start"), saved_axes(r, given), r.kind, "saved", r.name, r.depth)
+            for r in graph.registers
+            if r.name in saves | given.registers
         ),
         *(k.Buffer(names.fresh(o.name), (n.BATCH, n.TIME, *o.axes), o.kind, "output", o.name) for o in graph.outputs),
         k.Buffer("t", (n.TIME,), "int", "time"),
     ]
     state_buffer = {b.entry: b for b in buffers if b.role == "state"}
     output_buffer = {b.entry: b for b in buffers if b.role == "output"}
-    schedule = Schedule(plan)
+    schedule = Schedule(plan, given)
     drafts: list[_Draft] = []
     for sweep in schedule.sweeps:
-        draft = _Draft(plan, sweep, schedule, drafts, names, ports, state_buffer, buffers)
+        draft = _Draft(plan, sweep, schedule, drafts, names, ports, buffers)
         drafts.append(draft)
         draft.compute(LOWERINGS)
         for output in (o for o in graph.outputs if o.name in sweep.outputs):
@@ -258,11 +285,16 @@ def lower(plan: Plan) -> k.Program:
         tuple(buffers),
         (),
         tuple(passes),
-        tuple((r.name, Tiles(plan.analysis, Names(()), ports, timed=False).tile(r.init)) for r in graph.registers),
+        tuple(
+            (r.name, Tiles(plan.analysis, Names(()), ports, timed=False).tile(r.init))
+            for r in graph.registers
+            if r.name in state_buffer
+        ),
         ()
-        if any(r.reverse for r in graph.registers)
+        if saves or given.registers or any(r.reverse for r in graph.registers)
         else _step(plan, Names(reserved), ports, state_buffer, output_buffer),
         _header(plan),
+        saved_every(schedule, saves) if saves else given.chunk,
     )
     finished = finish(regroup_products(program), names)
     verify(finished)
@@ -280,11 +312,12 @@ class _Draft:
         earlier: list[_Draft],
         names: Names,
         ports: dict[str, str],
-        states: dict[str, k.Buffer],
         buffers: list[k.Buffer],
     ) -> None:
         self.graph, self.arena = plan.analysis.graph, plan.analysis.graph.arena
-        self.sweep, self.schedule, self.names, self.states, self.buffers = sweep, schedule, names, states, buffers
+        self.sweep, self.schedule, self.names, self.buffers = sweep, schedule, names, buffers
+        self.states = {b.entry: b for b in buffers if b.role == "state"}
+        self.saved = {b.entry: b for b in buffers if b.role == "saved"}
         self.earlier = list(earlier)
         self.tiles = Tiles(plan.analysis, names, ports, True, self.bring)
         self.before: list[k.Statement] = []
@@ -298,12 +331,25 @@ class _Draft:
             for name in component.registers:
                 if self._grows_aside(component, name):
                     continue
-                st = states[name]
+                if schedule.resumes(component):
+                    self.tiles.resumed.add(name)
+                    names.fresh(name)  # as a carry would have it: its value at a step is called after it
+                    self.tiles.carries[name] = self._handed_in(component, name)
+                    continue
+                st = self.states[name]
                 entry = self.arena.load(st.name, st.axes, st.kind)
                 init = carry_from(self.arena, self.graph.register[name], entry, component.recurrent)
                 carry = self.arena.local(names.fresh(name), init.axes, init.kind)
                 self.tiles.carries[name] = carry
                 self.carries.append(k.Carry(carry, init))
+
+    def _handed_in(self, component: Component, name: str) -> Node:
+        """What this chunk begins with, of a given register."""
+        ar, given, saved = self.arena, self.schedule.given, self.saved[name]
+        entry = ar.load(saved.name, saved.axes, saved.kind)
+        if name in given.lines:
+            return ar.flip(ar.rename(entry, {n.LAG: given.lines[name]}), given.lines[name])
+        return carry_from(ar, self.graph.register[name], entry, component.recurrent)
 
     def _grows_aside(self, component: Component, name: str) -> bool:
         """Whether a register is a whole past outside a cycle: its entry is the entry before and the sequence."""
@@ -316,7 +362,7 @@ class _Draft:
                 lowerings[choice.form](self.tiles, component, choice.chunk)
                 continue
             for name in component.registers:
-                if name in self.tiles.carries:
+                if name in self.tiles.carries.keys() - self.tiles.resumed:
                     self.tiles.advance(self.graph.register[name])
 
     def bring(self, node: Node) -> Node | None:
@@ -361,8 +407,10 @@ class _Draft:
 
     def boundary(self, register: str) -> Node:
         """A register's value at the beginning of this chunk, for later passes."""
+        carry = self.tiles.carries[register]
+        if register in self.tiles.resumed:
+            return carry
         if register not in self.boundaries:
-            carry = self.tiles.carries[register]
             b = k.Buffer(self.names.fresh(f"{register}_start"), carry.axes, carry.kind, "boundary")
             self.buffers.append(b)
             self.stores.append(k.Store(b.name, carry))
@@ -393,10 +441,10 @@ class _Draft:
         self.stores.append(k.Store(buffer, self.tiles.tile(value), span))
 
     def finish(self) -> k.Pass:
-        final = [
-            k.Store(self.states[r].name, entry_from(self.arena, self.graph.register[r], c))
-            for r, c in self.tiles.carries.items()
-        ]
+        carried = {r: c for r, c in self.tiles.carries.items() if r not in self.tiles.resumed}
+        entries = {r: entry_from(self.arena, self.graph.register[r], c) for r, c in carried.items()}
+        final = [k.Store(self.states[r].name, entry) for r, entry in entries.items()]
+        self.stores += [k.Store(self.saved[r].name, entry) for r, entry in entries.items() if r in self.saved]
         for component, _ in self.sweep.components:
             for name in component.registers:
                 if self._grows_aside(component, name):
@@ -413,7 +461,7 @@ class _Draft:
             body,
             recompute=bool(self.carries) and self.sweep.chunk > 0,
         )
-        return k.Pass(_title(self.sweep), tuple(self.before), loop, tuple(final))
+        return k.Pass(_title(self.sweep, self.schedule), tuple(self.before), loop, tuple(final))
 
 
 def _needed(body: tuple[k.Statement, ...]) -> tuple[k.Statement, ...]:
@@ -472,9 +520,9 @@ def _step(
     return tuple(stores)
 
 
-def _title(sweep: Sweep) -> str:
+def _title(sweep: Sweep, schedule: Schedule) -> str:
     what = ", ".join(
-        f"{', '.join(c.registers)}: {choice.form}" if c.recurrent else f"{', '.join(c.registers)}: delay"
+        f"{', '.join(c.registers)}: {choice.form if c.recurrent else 'delay'}{' again' if schedule.resumes(c) else ''}"
         for c, choice in sweep.components
     )
     direction = "from the last step to the first" if sweep.reverse else "over time"

@@ -20,9 +20,9 @@ from ssmc.expr.words import describe, telling
 from ssmc.kernel import nodes as k
 
 # Words of Python, and those that generated code has for itself.
-_OWN = """annotations torch math F Tensor Any Callable Sequence checkpoint ARGUMENTS initial_state sequence step apply
-    sizes batch length state new_state return_state lead like real cplx device t t0 i start steps earlier later combine
-    prefix outputs shaped result name entry"""
+_OWN = """annotations torch math F Tensor Any Callable Sequence checkpoint ARGUMENTS initial_state sequence
+    sequence_saving step apply sizes batch length state saved new_state return_state lead like real cplx device t t0 i
+    start steps earlier later combine prefix outputs shaped result name entry"""
 _TAKEN = {
     *keyword.kwlist,
     *dir(builtins),
@@ -137,7 +137,7 @@ def finish(program: k.Program, names: Names) -> k.Program:
 
 
 def _without_unread(program: k.Program) -> k.Program:
-    """Without scratch that is stored and never read: a state of a coupled component that nothing else uses."""
+    """Without what is stored and never read: a state of a coupled component that nothing else uses."""
     loads: set[str] = set()
 
     def look(body: tuple[k.Statement, ...]) -> None:
@@ -148,7 +148,7 @@ def _without_unread(program: k.Program) -> k.Program:
 
     for p in program.passes:
         look((*p.before, p.loop, *p.final))
-    unread = {b.name for b in program.buffers if b.role == "scratch" and b.name not in loads}
+    unread = {b.name for b in program.buffers if b.role in ("scratch", "boundary") and b.name not in loads}
 
     def kept(body: tuple[k.Statement, ...]) -> tuple[k.Statement, ...]:
         rest = (s for s in body if not (isinstance(s, k.Store) and s.buffer in unread))

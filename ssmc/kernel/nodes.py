@@ -16,6 +16,8 @@ Rules, checked by verify.py:
   end, at once: every expression of the body reads the value the iteration began with.
 * A boundary buffer holds a value for each chunk: stored in a chunk loop it is the value with which a chunk begins, and
   a Load in a later chunk loop, of chunks of the same length, is this chunk's.
+* A saved buffer is a boundary that one program stores and another loads: the entry of a register's state with which
+  each chunk of `Program.saving` steps begins.
 * A scratch buffer stored in a `For(block = 1)` is a tile, with `time`, after that loop.
 * `Prefix`, `Lag`, `Frames`, `Tail` and `FftConv` stand only in chunk loops.
 """
@@ -30,13 +32,14 @@ from ssmc.expr.nodes import Axes, Kind, Local, Node
 from ssmc.source import Span
 from ssmc.step.nodes import Depth, StepGraph
 
-Role = Literal["input", "param", "state", "output", "workspace", "scratch", "time", "boundary"]
+Role = Literal["input", "param", "state", "output", "workspace", "scratch", "time", "boundary", "saved"]
 
 
 @dataclass(frozen=True)
 class Buffer:
     """`axes` are the dimensions in memory order. `entry` is the caller's name of it: a port's, an output's, or the
-    entry of the state dictionary (read before the first pass, stored at the end of the pass that computes it).
+    entry of the state dictionary (read before the first pass, stored at the end of the pass that computes it; of a
+    saved buffer, the register's). A boundary's and a saved buffer's axes are those of one chunk's value.
     `depth` is the length of a state buffer's axis `lag`. The one buffer of role `time` holds the step numbers `t`."""
 
     name: str
@@ -120,7 +123,8 @@ class Pass:
 @dataclass(frozen=True)
 class Program:
     """`once` holds what depends on parameters only. `initial` gives every state entry's value before the start,
-    `step` is the body of one token: no `time` axis anywhere, carries are the state entries."""
+    `step` is the body of one token: no `time` axis anywhere, carries are the state entries. `saving` is the length of
+    the chunks at whose beginnings saved buffers hold states; 0 without any."""
 
     name: str
     graph: StepGraph = field(repr=False)
@@ -131,6 +135,7 @@ class Program:
     initial: tuple[tuple[str, Node], ...]
     step: tuple[Statement, ...]
     header: tuple[str, ...] = ()
+    saving: int = 0
 
     def buffer(self, name: str) -> Buffer:
         return next(b for b in self.buffers if b.name == name)

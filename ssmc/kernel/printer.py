@@ -32,7 +32,7 @@ _MARK = "\0"  # between a statement and its place in the spec, until all is inde
 def print_program(program: k.Program) -> str:
     """The text of `program`, ending in a newline."""
     lines = [f"kernel {program.name}", *(f"{INDENT}# {line}" for line in program.header)]
-    lines += [_buffer(b) for b in program.buffers]
+    lines += [_buffer(b, program.saving) for b in program.buffers]
     if program.once:
         lines += ["", "once", *_indented(_body(program.once))]
     for p in program.passes:
@@ -49,8 +49,10 @@ def _aligned(line: str) -> str:
     return f"{text:<{COLUMN}}  # {where}" if mark else text
 
 
-def _buffer(b: k.Buffer) -> str:
+def _buffer(b: k.Buffer, saving: int) -> str:
     entry = f"  # {b.entry}" if b.entry not in ("", b.name) else ""
+    if b.role == "saved":
+        entry += f", every {saving} steps"
     return f"{b.role:<9} {b.name}{_axes(b.axes)} {b.kind}{entry}"
 
 

@@ -13,8 +13,8 @@ from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Local, Node
 from ssmc.kernel import nodes as k
 from ssmc.kernel.lower import Tiles
-from ssmc.kernel.total import addend
 from ssmc.recurrence.nodes import Component
+from ssmc.recurrence.total import addend
 from ssmc.step.nodes import depending
 
 

@@ -48,7 +48,9 @@ def lower_scan(in_time: Tiles, component: Component, chunk: int) -> None:
         everywhere = in_time.trajectory[register] = tiles.give(r.source, f"{register}_all", value)
         if r.source in ar.labels:
             ar.labels.setdefault(everywhere, ar.labels[r.source])
-        tiles.carry_on(r, ar.pick(everywhere, n.TIME, 0 if r.reverse else -1))
+        # a state that stays what it was is the same at every step
+        same = n.TIME not in everywhere.axes
+        tiles.carry_on(r, everywhere if same else ar.pick(everywhere, n.TIME, 0 if r.reverse else -1))
 
 
 def _tiled(tiles: InOrder, slots: tuple[Local, ...]) -> list[Local]:

@@ -6,11 +6,15 @@ form that holds no states). A value that belongs to one pass and is used in a la
 the whole sequence (lower.py asks for it when it meets one): a readout, not the state it is made from, and the factors
 of a large product, not the product. What depends on no register is computed again where it is needed, but
 for projections and what they are computed from (projections.py): these have passes over the whole sequence at once.
+
+A component whose states are handed in at the beginning of every chunk (`Given`) needs no pass of its own: it runs
+inside the chunks of the first pass that needs it, whichever direction that has.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
@@ -25,6 +29,22 @@ from ssmc.step.nodes import StepGraph, depending, reads_of
 
 FREE = -1  # the stage of a value that depends on no register and is no projection
 AT_ONCE = 0  # the chunk of a pass without a recurrence, which has no reason to be cut
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a program is handed besides its arguments: registers, as they are where each chunk of `chunk` steps begins.
+
+    `lines`: those of them that are registers of one step here and delay lines where they come from, with the axis
+    along which their steps lie, newest first.
+    """
+
+    chunk: int = 0
+    registers: frozenset[str] = frozenset()
+    lines: dict[str, str] = field(default_factory=dict)
+
+
+NOTHING = Given()
 
 
 @dataclass(frozen=True)
@@ -58,8 +78,9 @@ def unbounded(graph: StepGraph, node: Node) -> bool:
 class Schedule:
     """The passes of a plan, in order (`sweeps`), and where values are computed and cross."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, given: Given = NOTHING) -> None:
         analysis = plan.analysis
+        self.given = given
         self.graph = analysis.graph
         self.members = list(zip(analysis.components, plan.choices, strict=True))
         self.cyclic = {r for c in analysis.components if c.recurrent for r in c.registers}
@@ -85,12 +106,14 @@ class Schedule:
         drafts = self.drafts
         for component, choice in self._ordered():
             needs = self.needs[component.index]
-            inside = depending(needs, set(component.registers))
-            earliest = max((self.stage(x) for x in n.postorder(needs) if x not in inside), default=0)
-            where = self._join(max(earliest, 0), component, choice)
+            own = set(component.registers)
+            self._resume(needs, own, None if self._at_once(component, choice) else component.reverse)
+            where = self._join(max(self._earliest(needs, own), 0), component, choice)
             drafts[where].members.append((component, choice))
             for r in component.registers:
                 self.pass_of[r] = where
+        for o in self.graph.outputs:
+            self._resume([o.value], set(), None)
         last = max((self.stage(o.value) for o in self.graph.outputs), default=0)
         while len(drafts) <= max(last, 0):
             drafts.append(_Draft(False, None))
@@ -102,29 +125,81 @@ class Schedule:
             for i, d in enumerate(drafts)
         )
 
+    def _reads(self, component: Component) -> set[str]:
+        """The registers that must be there before a component: those it reads, and what given ones of them read."""
+        home = {r: c for c, _ in self.members if self.resumes(c) for r in c.registers}
+        found: set[str] = set()
+        todo = [component]
+        while todo:
+            needs = self.needs[todo.pop().index]
+            new = {r for x in n.postorder(needs) for r in reads_of(x)} - found
+            found |= new
+            todo += [home[r] for r in new if r in home]
+        return found - home.keys() - set(component.registers)
+
+    def _at_once(self, component: Component, choice: Choice) -> bool:
+        """Whether a component is not cut into the chunks at which given ones begin."""
+        return bool(self.given.registers) and component.recurrent and choice.chunk != self.given.chunk
+
+    def resumes(self, component: Component) -> bool:
+        """Whether a component goes on from what is given at the beginning of each chunk."""
+        return set(component.registers) <= self.given.registers
+
+    def _earliest(self, needs: Iterable[Node], own: set[str]) -> int:
+        """The first pass in which all is known that `needs` are computed from, `own` registers aside."""
+        inside = depending(list(needs), own)
+        return max((self.stage(x) for x in n.postorder(list(needs)) if x not in inside), default=0)
+
+    def _resume(self, needs: Iterable[Node], own: set[str], reverse: bool | None) -> None:
+        """Place the given components that `needs` are computed from: in the pass that their user will join, of a
+        direction (or any), so that it finds them there."""
+        found = self._unplaced(needs)
+        if not found:
+            return
+        registers = {r for component, _ in found for r in component.registers}
+        every = [*needs, *(x for component, _ in found for x in self.needs[component.index])]
+        where = self._chunk_pass(max(self._earliest(every, own | registers), 0), reverse, self.given.chunk)
+        self.drafts[where].members += found
+        self.pass_of.update(dict.fromkeys(registers, where))
+
+    def _unplaced(self, needs: Iterable[Node]) -> list[tuple[Component, Choice]]:
+        """The given components in no pass yet that `needs` are computed from, each after those that it needs itself."""
+        found: list[tuple[Component, Choice]] = []
+        seen: set[int] = set()
+
+        def visit(nodes: Iterable[Node]) -> None:
+            read = {r for x in n.postorder(list(nodes)) for r in reads_of(x)} - self.pass_of.keys()
+            for m in self.members:
+                component = m[0]
+                if self.resumes(component) and component.index not in seen and read & set(component.registers):
+                    seen.add(component.index)
+                    visit(self.needs[component.index])
+                    found.append(m)
+
+        visit(needs)
+        return found
+
     def _ordered(self) -> list[tuple[Component, Choice]]:
         """The components after what they need, those of one direction together: of the two orders, which begin in one
         direction and take all they can before they turn, the one that turns less."""
-        reads: dict[int, set[str]] = {}
-        for component, _ in self.members:
-            own = set(component.registers)
-            found = {r for x in n.postorder(self.needs[component.index]) for r in reads_of(x)}
-            reads[component.index] = found - own
+        reads = {component.index: self._reads(component) for component, _ in self.members}
         best: tuple[int, list[tuple[Component, Choice]]] | None = None
         for first in (False, True):
             direction, turns = first, 0
             placed: set[str] = set()
             order: list[tuple[Component, Choice]] = []
-            waiting = list(self.members)
+            waiting = [m for m in self.members if not self.resumes(m[0])]
             while waiting:
                 ready = [m for m in waiting if reads[m[0].index] <= placed]
                 same = [m for m in ready if m[0].reverse == direction]
                 if not same:
                     direction, turns = not direction, turns + 1
                     continue
-                order.append(same[0])
-                waiting.remove(same[0])
-                placed |= set(same[0][0].registers)
+                # what runs over the whole sequence at once waits for those whose chunks given components join
+                chosen = next((m for m in same if not self._at_once(*m)), same[0])
+                order.append(chosen)
+                waiting.remove(chosen)
+                placed |= set(chosen[0].registers)
             if best is None or turns < best[0]:
                 best = turns, order
         assert best is not None
@@ -164,18 +239,21 @@ class Schedule:
 
     def _join(self, earliest: int, component: Component, choice: Choice) -> int:
         """The pass a component joins: the earliest possible one that fits, else a new one at the end."""
-        drafts = self.drafts
         if self.projections.lines & set(component.registers):
             return self._whole(earliest)
-        chunk = choice.chunk if component.recurrent else None
+        return self._chunk_pass(earliest, component.reverse, choice.chunk if component.recurrent else None)
+
+    def _chunk_pass(self, earliest: int, reverse: bool | None, chunk: int | None) -> int:
+        """The first pass from `earliest` of a direction and of chunks of a length (None: of any), or a new one."""
+        drafts = self.drafts
         for i in range(earliest, len(drafts)):
             d = drafts[i]
-            if d.whole or d.reverse != component.reverse:
+            if d.whole or (reverse is not None and d.reverse != reverse):
                 continue
             if chunk is None or d.chunk is None or d.chunk == chunk:
                 d.chunk = chunk if d.chunk is None else d.chunk
                 return i
-        return self._append(earliest, _Draft(component.reverse, chunk))
+        return self._append(earliest, _Draft(bool(reverse), chunk))
 
     def _whole(self, earliest: int) -> int:
         """The first pass over the whole sequence at once, from `earliest`: it has no direction."""

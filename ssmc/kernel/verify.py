@@ -194,11 +194,41 @@ def _stored_once(program: k.Program) -> Iterator[str]:
     for b in program.buffers:
         if b.role in ("output", "state", "workspace", "scratch", "boundary") and stored.count(b.name) != 1:
             yield f"the {b.role} {b.name} is stored {stored.count(b.name)} times"
+        if b.role == "saved" and stored.count(b.name) > 1:
+            yield f"the saved {b.name} is stored {stored.count(b.name)} times"
     if program.step:
         stored = [s.buffer for s in program.step if isinstance(s, k.Store)]
         for b in program.buffers:
             if b.role in ("output", "state") and stored.count(b.name) != 1:
                 yield f"a step stores the {b.role} {b.name} {stored.count(b.name)} times"
+
+
+def _saved(program: k.Program) -> Iterator[str]:
+    """Saved states are all stored, or all loaded, in the bodies of loops over chunks of the length the program says."""
+    saved = {b.name for b in program.buffers if b.role == "saved"}
+    if bool(saved) != bool(program.saving):
+        yield f"{sorted(saved)} in chunks of {program.saving}"
+
+    def loads(body: Iterable[k.Statement]) -> set[str]:
+        return {x.buffer for x in _nodes(body) if isinstance(x, n.Load)} & saved
+
+    def stores(body: Iterable[k.Statement]) -> set[str]:
+        return {s.buffer for s in nested(body) if isinstance(s, k.Store)} & saved
+
+    everywhere, inside = [s for _, body in _parts(program) for s in body], set[str]()
+    for i, p in enumerate(program.passes, 1):
+        found = loads(p.loop.body) | stores(p.loop.body)
+        inside |= found
+        if found and p.loop.block != program.saving:
+            yield f"{sorted(found)} in chunks of {p.loop.block} in pass {i}"
+        steps = [s for s in p.loop.body if isinstance(s, k.For)]
+        outside = [*p.before, *p.final, *(k.Let(c.target, c.init) for c in p.loop.carries)]
+        yield from (f"{name} outside the chunks of pass {i}" for name in sorted(loads(outside) | stores(outside)))
+        yield from (f"{name} stored at a step of pass {i}" for name in sorted(stores(steps)))
+    yield from (f"{name} outside all passes" for name in sorted((loads(everywhere) | stores(everywhere)) - inside))
+    yield from (f"{name} is not used" for name in sorted(saved - inside))
+    if loads(everywhere) and stores(everywhere):
+        yield f"{sorted(loads(everywhere))} are loaded, {sorted(stores(everywhere))} stored"
 
 
 def _written_before_read(program: k.Program) -> Iterator[str]:
@@ -244,5 +274,6 @@ INVARIANTS: tuple[Check, ...] = (
     Check("stores-fit", "a value lies within the axes and the kind of its buffer", _stores_fit),
     Check("stored-once", "every output, state, workspace and scratch is stored once", _stored_once),
     Check("written-before-read", "what one part stores is read after it", _written_before_read),
+    Check("saved", "saved states are stored, or loaded, in chunks of the length that the program says", _saved),
     Check("initial", "every state entry has an initial value, of params and sizes", _initial),
 )  # fmt: skip

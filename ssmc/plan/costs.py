@@ -3,7 +3,8 @@
 Every formula is written once, over `Quantities`: numbers for a choice, symbols for a person. The counts are of the
 torch backend, which starts one operation at a time; B batch, L length, c the chunk:
 
-    recurrent   L steps, each the update; what is free of the state, and the readout, once a chunk of c steps
+    recurrent   L steps, each the update; what is free of the state, and the readout, once a chunk of c steps;
+                a running sum that nothing reads takes no steps: a chunk adds its sum
     scan        L/c chunks, in each a tree of log2(c) levels up and down that combines c elements, then one application
     chunked     L/c chunks, in each the products c x c (queries by keys, then by values) and two with the state
     conv        the kernel's generation, then Fourier transforms of twice the length
@@ -24,6 +25,7 @@ from ssmc.recurrence.drives import drives
 from ssmc.recurrence.invariant import invariant_readings
 from ssmc.recurrence.nodes import Analysis, Component
 from ssmc.recurrence.separable import MatrixForm
+from ssmc.recurrence.total import addend
 
 # Steps a chunk, few, so that few programs serve all sizes. A recurrent chunk keeps its states for one batched readout:
 # the longest is taken whose states fit the cache. Longer chunks of a scan start fewer operations and hold more: the
@@ -109,6 +111,22 @@ def estimate(form: FormName, subject: Subject, q: Quantities, chunk: int) -> Est
 def _recurrent(s: Subject, q: Quantities, chunk: Any) -> Estimate:
     core, bulk, readout = (work_of(x, q) for x in (s.parts.core, s.parts.bulk, s.parts.readout))
     steps = q.batch * q.length
+    if (added := addend(s.analysis.graph, s.component)) is not None:
+        # as a product of tiles what it adds is never written
+        moved: Any = 0
+        for factor in n.factors(added):
+            moved = moved + q.elements(factor.axes)
+        chunks, held = q.ceil_div(q.length, chunk), state_elements(s.analysis, s.component, q)
+        return Estimate(
+            flops=0,
+            dots=2 * steps * q.elements(added.axes),
+            near=0,
+            far=WORD * (steps * moved + 2 * q.batch * chunks * held),
+            depth=chunks,
+            launches=2 * chunks,
+            step_tile=0,
+            chunk_tile=WORD * q.batch * chunk * held,
+        )
     # the states of a chunk are stacked for the readout
     batched = bulk + readout + Work(0, 0, 2 * state_elements(s.analysis, s.component, q), 1)
     state = WORD * q.batch * state_elements(s.analysis, s.component, q)

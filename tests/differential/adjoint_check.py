@@ -1,8 +1,9 @@
-"""A graph's derived adjoint, run by the interpreter, beside autograd of the interpreter's forward run."""
+"""A graph's derived adjoint, run by the interpreter or otherwise, beside autograd of the interpreter's forward run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,10 +19,48 @@ from ssmc.step.nodes import StepGraph
 from ssmc.step.sizes import solve_sizes
 
 
+@dataclass(frozen=True)
+class Call:
+    """A forward with what it gave, and the arguments of its derived backward."""
+
+    graph: StepGraph
+    inputs: dict[str, Tensor]
+    params: dict[str, Tensor]
+    state: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+    last: dict[str, Tensor]
+    sizes: dict[str, int]
+    batch: int
+    length: int
+    derived: Adjoint
+    d_inputs: dict[str, Tensor]
+    d_params: dict[str, Tensor]
+    d_state: dict[str, Tensor]
+    d_sizes: dict[str, int]
+
+
+# what runs the backward of a call: its outputs, and the new state
+Backward = Callable[[Call], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
+
+
+def by_interpreter(call: Call) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+    return run(
+        call.derived.graph, call.d_inputs, call.d_params, call.d_state, call.length, xp=TorchArrays, sizes=call.d_sizes
+    )
+
+
 def check_adjoint(
-    graph: StepGraph, inputs: Mapping[str, Tensor], params: Mapping[str, Tensor], sizes: Mapping[str, int]
+    graph: StepGraph,
+    inputs: Mapping[str, Tensor],
+    params: Mapping[str, Tensor],
+    sizes: Mapping[str, int],
+    backward: Backward = by_interpreter,
+    lines: bool = True,
 ) -> Adjoint:
-    """Gradients of every input, param and initial state from every output and final state, as autograd has them."""
+    """Gradients of every input, param and initial state from every output and final state, as autograd has them.
+
+    Without `lines` delay lines begin as they do by themselves, and get no gradient.
+    """
     g = torch.Generator().manual_seed(1)
     xp = TorchArrays()
     shapes = {name: tuple(x.shape) for name, x in {**inputs, **params}.items()}
@@ -36,7 +75,7 @@ def check_adjoint(
         return torch.complex(re, torch.randn(x.shape, generator=g, dtype=torch.float64)) if x.is_complex() else re
 
     ins, pars = ({k: leaf(v) for k, v in given.items()} for given in (inputs, params))
-    derived = adjoint(graph, lines=True)
+    derived = adjoint(graph, lines=lines)
     kinds = {r.name: torch.complex128 if r.kind == "complex" else torch.float64 for r in graph.registers}
     start: dict[str, Tensor] = {}
     _, zero = run(graph, ins, pars, None, 0 if not ins else None, xp=TorchArrays, sizes=sizes)
@@ -51,10 +90,12 @@ def check_adjoint(
     leaves = {**ins, **pars, **{f"state {k}": v for k, v in start.items()}}
     smooth = {k: v for k, v in leaves.items() if v.requires_grad}
     live = [(r, w) for r, w in zip(roots, weights, strict=True) if r.requires_grad]
-    assert live, "nothing depends on anything"
-    wanted = torch.autograd.grad(
-        [r for r, _ in live], list(smooth.values()), [w for _, w in live], allow_unused=True, materialize_grads=True
-    )
+    if not live:
+        wanted = tuple(map(torch.zeros_like, smooth.values()))
+    else:
+        wanted = torch.autograd.grad(
+            [r for r, _ in live], list(smooth.values()), [w for _, w in live], allow_unused=True, materialize_grads=True
+        )
 
     def turned(name: str, x: Tensor) -> Tensor:
         """An entry (batch, depth, axes), oldest first, as one (batch, 1, line, axes), newest first."""
@@ -80,15 +121,14 @@ def check_adjoint(
     entries |= {name: turned(name, x) for name, x in start.items() if name in derived.graph.register}
     length = next(iter(outputs.values())).shape[1] if outputs else next(iter(ins.values())).shape[1]
     with torch.no_grad():
-        found, final = run(
-            derived.graph,
-            {k: v.detach() for k, v in g_in.items()},
-            {k: v.detach() for k, v in g_par.items() if v is not None},
-            entries,
-            length,
-            xp=TorchArrays,
-            sizes=solve_sizes(derived.graph, {}, sizes),
-        )
+        found, final = backward(
+            Call(
+                graph, _detached(ins), _detached(pars), _detached(start), _detached(outputs), _detached(state),
+                sizes, batch, length, derived, _detached(g_in),
+                _detached({name: x for name, x in g_par.items() if x is not None}), _detached(entries),
+                solve_sizes(derived.graph, {}, sizes),
+            )
+        )  # fmt: skip
     got_params = {name: final[register].sum(0) for name, register in derived.params.items()}
     of_params = {name: got_params[name].clone() for name in got_params if name in pars}
     chained = [(made[name], got_params[name]) for name in made if name in got_params and made[name].requires_grad]
@@ -114,6 +154,10 @@ def check_adjoint(
             got.reshape(want.shape), want, rtol=1e-7, atol=1e-9, msg=lambda m, name=name: f"{name}: {m}"
         )
     return derived
+
+
+def _detached(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {name: x.detach() for name, x in tensors.items() if isinstance(x, Tensor)}
 
 
 def _key(names: Mapping[str, str], value: str) -> str:

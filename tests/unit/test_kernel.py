@@ -160,8 +160,12 @@ def test_explain_shows_it() -> None:
 # -- the verifier --------------------------------------------------------------------------------------------------
 
 
+def good_plan() -> Any:
+    return _small(_compiled("gated").plan(form="recurrent"))
+
+
 def _program() -> k.Program:
-    return lower(_small(_compiled("gated").plan(form="recurrent")))
+    return lower(good_plan())
 
 
 def _in_loop(program: k.Program, change: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> k.Program:
@@ -196,6 +200,7 @@ def _broken() -> dict[str, k.Program]:
         ),
         "stored-once": replace(good, passes=(replace(late, final=()),)),
         "written-before-read": _in_loop(good, lambda b: (*_without(k.For, b), *(s for s in b if isinstance(s, k.For)))),
+        "saved": replace(lower(good_plan(), saves=frozenset({"h"})), saving=4),
         "initial": replace(good, initial=()),
     }
 
