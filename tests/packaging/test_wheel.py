@@ -67,7 +67,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Installed
 
 def test_the_wheel_has_the_data_and_nothing_else(installed: Installed) -> None:
     names = set(zipfile.ZipFile(installed.wheel).namelist())
-    assert {"ssmc/grammar/ssm.lark", "ssmc/examples/mamba.ssm", "ssmc/py.typed"} <= names
+    data = {"grammar/ssm.lark", "examples/mamba.ssm", "backends/cpp/support/types.hpp", "py.typed"}
+    assert {f"ssmc/{name}" for name in data} <= names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"ssmc"}
 
 
