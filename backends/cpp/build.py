@@ -17,7 +17,7 @@ from ssmc.expr import nodes as n
 from ssmc.kernel import nodes as k
 
 # Keywords of a generated module's functions, which an input or a param may be called as well.
-KEYWORDS = ("sizes", "batch", "length", "state", "like", "out")
+KEYWORDS = ("sizes", "batch", "length", "state", "saved", "like", "out")
 
 
 class Printer(Protocol):
@@ -45,7 +45,8 @@ def program_module(program: k.Program, printer: Printer, *, specialise: bool = T
     arguments = arguments_of(program)
     return CppModule(
         program.name, functools.partial(text_of, program, printer), ports(program), Start(program, arguments),
-        arguments=arguments, steps=bool(program.step), constant_start=constant_start(program), specialise=specialise,
+        arguments=arguments, steps=bool(program.step), saves=saves(program),
+        constant_start=constant_start(program), specialise=specialise,
     )  # fmt: skip
 
 
@@ -65,6 +66,12 @@ def grows(program: k.Program) -> bool:
     return any(r.depth.unbounded for r in program.graph.registers)
 
 
+def saves(program: k.Program) -> bool:
+    """Whether states are saved for a backward; else the program may be one that goes on from such."""
+    stores = {s.buffer for p in program.passes for s in p.loop.body if isinstance(s, k.Store)}
+    return any(b.role == "saved" and b.name in stores for b in program.buffers)
+
+
 def torch_module(program: k.Program) -> ModuleType:
     from ssmc.backends.torch.build import load, source
 
@@ -72,8 +79,10 @@ def torch_module(program: k.Program) -> ModuleType:
 
 
 def ports(program: k.Program) -> tuple[Slot, ...]:
-    """What a call gives: the inputs, the params and the states."""
+    """What a call gives: the inputs, the params, the states, and those that a forward saved."""
     roles: dict[str, Any] = {"input": "input", "param": "param", "state": "state"}
+    if not saves(program):
+        roles["saved"] = "given"
     return tuple(
         Slot(b.name, b.entry, roles[b.role], b.axes, b.kind, b.depth) for b in program.buffers if b.role in roles
     )

@@ -137,8 +137,8 @@ void give(void *memory, std::size_t bytes) {
 // --- a kernel --------------------------------------------------------------------------------------------------------
 
 constexpr int DIMS = 16, SLOTS = 128;
-enum Role { PORT, STATE, OUTPUT, NEW_STATE, SAVED, UNSAVED };  // what is not saved has the address 0
-enum Special { SIZES, PER_BATCH, LENGTH, GIVEN_STATE, OUT, SPECIALS };
+enum Role { PORT, STATE, GIVEN, OUTPUT, NEW_STATE, SAVED };
+enum Special { SIZES, PER_BATCH, LENGTH, GIVEN_STATE, GIVEN_SAVED, OUT, SPECIALS };
 
 // The size of a dimension: (value + add) / per, rounded up; `value` is of an axis, the batch, the length, or 0.
 struct Dim { int index; int64_t add, per; };
@@ -288,38 +288,39 @@ bool match(const Kernel *self, PyObject *const *args, PyObject *kwnames, PyObjec
     return true;
 }
 
-PyObject *new_state_of(const Kernel *self, PyObject *const *made, int64_t t) {
-    PyObject *state = PyDict_New(), *steps = PyLong_FromLongLong(t);
-    bool good = state && steps && !PyDict_SetItem(state, t_name, steps);
-    Py_XDECREF(steps);
+// The tensors of a role by name, added to `dict`, which is the caller's to release. False where there is no memory.
+bool add_role(const Kernel *self, PyObject *const *made, int role, PyObject *dict) {
+    bool good = dict != nullptr;
     for (int s = 0; s < self->slot_count && good; ++s)
-        if (self->slots[s].role == NEW_STATE) good = !PyDict_SetItem(state, self->slots[s].name, made[s]);
-    if (!good) Py_CLEAR(state);
-    return state;
+        if (self->slots[s].role == role) good = !PyDict_SetItem(dict, self->slots[s].name, made[s]);
+    return good;
 }
 
-PyObject *tuple_of_role(const Kernel *self, PyObject *const *made, int role) {
+PyObject *outputs_of(const Kernel *self, PyObject *const *made) {
     Py_ssize_t count = 0;
-    for (int s = 0; s < self->slot_count; ++s) count += self->slots[s].role == role;
+    for (int s = 0; s < self->slot_count; ++s) count += self->slots[s].role == OUTPUT;
     PyObject *tuple = PyTuple_New(count);
     if (!tuple) return nullptr;
     for (int s = 0, at = 0; s < self->slot_count; ++s) {
-        if (self->slots[s].role != role) continue;
+        if (self->slots[s].role != OUTPUT) continue;
         Py_INCREF(made[s]);
         PyTuple_SET_ITEM(tuple, at++, made[s]);
     }
     return tuple;
 }
 
+// (outputs, new state), and what is saved where it is.
 PyObject *result_of(const Kernel *self, PyObject *const *made, int64_t t) {
-    PyObject *outputs = tuple_of_role(self, made, OUTPUT), *state = new_state_of(self, made, t), *saved = nullptr;
-    PyObject *result = nullptr;
-    bool keeps = self->slot_count && self->slots[self->slot_count - 1].role == SAVED;
-    if (keeps) saved = tuple_of_role(self, made, SAVED);
-    if (outputs && state && (saved || !keeps))
-        result = keeps ? PyTuple_Pack(3, outputs, state, saved) : PyTuple_Pack(2, outputs, state);
+    bool saves = false;
+    for (int s = 0; s < self->slot_count; ++s) saves |= self->slots[s].role == SAVED;
+    PyObject *outputs = outputs_of(self, made), *state = PyDict_New(), *steps = PyLong_FromLongLong(t);
+    PyObject *saved = saves ? PyDict_New() : nullptr, *result = nullptr;
+    if (outputs && state && steps && !PyDict_SetItem(state, t_name, steps) && add_role(self, made, NEW_STATE, state) &&
+        (!saves || add_role(self, made, SAVED, saved)))
+        result = saves ? PyTuple_Pack(3, outputs, state, saved) : PyTuple_Pack(2, outputs, state);
     Py_XDECREF(outputs);
     Py_XDECREF(state);
+    Py_XDECREF(steps);
     Py_XDECREF(saved);
     return result;
 }
@@ -349,9 +350,10 @@ PyObject *call(PyObject *object, PyObject *const *args, std::size_t nargsf, PyOb
     int64_t values[SLOTS + 4];
     int64_t &batch = values[self->axis_count], &length = values[self->axis_count + 1], t = 0;
     values[self->axis_count + 2] = 0;
-    PyObject *sizes = found[SIZES], *state = found[GIVEN_STATE], *out = found[OUT];
+    PyObject *sizes = found[SIZES], *state = found[GIVEN_STATE], *saved = found[GIVEN_SAVED], *out = found[OUT];
     if (out == Py_None) out = nullptr;
     if (!sizes || !PyDict_CheckExact(sizes) || !state || !PyDict_CheckExact(state)) return slow();
+    if (saved && !PyDict_CheckExact(saved)) return slow();
     if (!as_int(found[PER_BATCH], &batch) || !as_int(PyDict_GetItem(state, t_name), &t)) return slow();
     length = 1;
     // no steps: the state stays what it is, and that is told in Python
@@ -375,9 +377,10 @@ PyObject *call(PyObject *object, PyObject *const *args, std::size_t nargsf, PyOb
         }
         PyObject *given = slot.role == PORT ? found[SPECIALS + port++]
                           : slot.role == STATE ? PyDict_GetItem(state, slot.name)
+                          : slot.role == GIVEN ? (saved ? PyDict_GetItem(saved, slot.name) : nullptr)
                           : slot.role == OUTPUT && out && output < PyTuple_GET_SIZE(out) ? PyTuple_GET_ITEM(out, output++)
                                                                                          : nullptr;
-        if (slot.role <= STATE || (slot.role == OUTPUT && out)) {
+        if (slot.role <= GIVEN || (slot.role == OUTPUT && out)) {
             if (!given) return slow();
             // another thread may change the dictionary of the state during the call
             Py_INCREF(given);
@@ -396,8 +399,6 @@ PyObject *call(PyObject *object, PyObject *const *args, std::size_t nargsf, PyOb
                 for (int d = 0; d < slot.ndim; ++d)
                     if (shape[d] > 1 && words[at + 1 + d] == 0) return slow();
             }
-        } else if (slot.role == UNSAVED) {
-            std::memset(words + at, 0, sizeof(int64_t) * static_cast<std::size_t>(1 + slot.ndim));
         } else {
             void *data = nullptr;
             held.made[s] = fresh(self, slot, shape, &data);
@@ -603,7 +604,7 @@ PyMODINIT_FUNC PyInit__ssmc_call() {
     KernelType.tp_members = members;
     KernelType.tp_doc = "A function of a generated library: keyword arguments as a generated module takes them.";
     if (PyType_Ready(&KernelType)) return nullptr;
-    const char *names[SPECIALS] = {"sizes", "batch", "length", "state", "out"};
+    const char *names[SPECIALS] = {"sizes", "batch", "length", "state", "saved", "out"};
     for (int n = 0; n < SPECIALS; ++n)
         if (!(special_names[n] = PyUnicode_InternFromString(names[n]))) return nullptr;
     if (!(t_name = PyUnicode_InternFromString("t"))) return nullptr;

@@ -44,8 +44,7 @@ CODES = {
     "complex64": (5, 64),
     "complex128": (5, 128),
 }
-ROLES = {"input": 0, "param": 0, "state": 1, "output": 2, "new_state": 3, "saved": 4}
-UNSAVED = 5
+ROLES = {"input": 0, "param": 0, "state": 1, "given": 2, "output": 3, "new_state": 4, "saved": 5}
 
 
 def dtype_name(slot: Slot, real: str) -> str:
@@ -67,11 +66,11 @@ class Caller:
     signature: Signature
     real: str
     timed: bool
-    saves: bool
     arguments: Mapping[str, str]
 
     def argument(self, slot: Slot) -> str:
-        return self.arguments.get(slot.entry, slot.entry)
+        """Its keyword, or its name in the dictionary that it stands in."""
+        return self.arguments.get(slot.entry, slot.entry) if slot.role in ("input", "param") else slot.entry
 
     def __call__(
         self,
@@ -80,9 +79,11 @@ class Caller:
         length: int,
         state: Mapping[str, Any],
         tensors: Mapping[str, Tensor],
+        saved: Mapping[str, Tensor] | None = None,
         out: tuple[Tensor, ...] | None = None,
     ) -> Result:
         """(outputs, new state), and what is saved where it is. Tensors are converted where they must be."""
+        given: dict[str, Mapping[str, Any]] = {"state": state, "given": saved or {}}
         length = length if self.timed else 1
         words: list[int] = []
         made: dict[Slot, Tensor] = {}
@@ -91,15 +92,12 @@ class Caller:
         for slot in self.signature.slots:
             shape = tuple(self.dimension(slot, a, sizes, batch, length) for a in slot.axes)
             dtype = DTYPES[dtype_name(slot, self.real)]
-            if slot.role == "saved" and not self.saves:
-                words += [0] * (1 + len(shape))
-                continue
             if slot.role in WRITTEN:
                 x = next(targets, None) if slot.role == "output" else None
                 x = made[slot] = torch.empty(shape, dtype=dtype) if x is None else _target(slot, x, shape, dtype)
             else:
-                given = state[slot.entry] if slot.role == "state" else tensors[self.argument(slot)]
-                x = plain(slot.entry, given, dtype)
+                source, name = given.get(slot.role, tensors), self.argument(slot)
+                x = plain(slot.entry, source[name], dtype)
                 _check_shape(slot, tuple(x.shape), shape)
             held.append(x)
             words += [x.data_ptr(), *x.stride()]
@@ -109,9 +107,10 @@ class Caller:
         return self._result(made, state["t"] + length)
 
     def _result(self, made: Mapping[Slot, Tensor], t: int) -> Result:
-        by_role = {role: tuple(x for s, x in made.items() if s.role == role) for role in WRITTEN}
+        outputs = tuple(x for s, x in made.items() if s.role == "output")
         state = {"t": t} | {s.entry: x for s, x in made.items() if s.role == "new_state"}
-        return (by_role["output"], state, by_role["saved"]) if self.saves else (by_role["output"], state)
+        saved = {s.entry: x for s, x in made.items() if s.role == "saved"}
+        return (outputs, state, saved) if saved else (outputs, state)
 
     def nothing(
         self, sizes: Mapping[str, int], batch: int, state: Mapping[str, Any], out: tuple[Tensor, ...] | None = None
@@ -123,7 +122,7 @@ class Caller:
             dtype = DTYPES[dtype_name(slot, self.real)]
             if slot.role == "new_state":
                 made[slot] = plain(slot.entry, state[slot.entry], dtype).clone()
-            elif slot.role == "output" or self.saves:
+            else:
                 shape = tuple(self.dimension(slot, a, sizes, batch, 0) for a in slot.axes)
                 x = next(targets, None) if slot.role == "output" else None
                 made[slot] = torch.empty(shape, dtype=dtype) if x is None else _target(slot, x, shape, dtype)
@@ -165,9 +164,7 @@ class Caller:
             else:
                 index = special[axis] if axis in special else axes[base_axis(axis)]
                 dims.append((index, 0, slot.chunk if axis == TIME and slot.chunk else 1))
-        name = self.argument(slot) if slot.role in ("input", "param") else slot.entry
-        role = UNSAVED if slot.role == "saved" and not self.saves else ROLES[slot.role]
-        return name, role, *CODES[dtype_name(slot, self.real)], tuple(dims)
+        return self.argument(slot), ROLES[slot.role], *CODES[dtype_name(slot, self.real)], tuple(dims)
 
 
 @dataclass(frozen=True)

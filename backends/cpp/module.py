@@ -8,7 +8,7 @@ a call as it is; what they refuse comes to `_dispatch`, which finds the variant 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, Literal
@@ -56,8 +56,9 @@ class Loaded:
 class CppModule:
     """A program whose libraries are printed by `text`, compiled and loaded when a call first needs them.
 
-    `ports` are its inputs, params and states as slots, in any order; `initial` makes the module that computes initial
-    states. `sequence`, `step` (where `steps`) and `sequence_saved` are called with keywords only.
+    `ports` are what a call gives, as slots: inputs, params, states, and states that a forward saved. `initial` makes
+    the module that computes initial states. `sequence` (of a program that saves states: `sequence_saving`) and, where
+    `steps`, `step` are called with keywords only.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class CppModule:
         *,
         arguments: Mapping[str, str] | None = None,
         steps: bool = True,
+        saves: bool = False,
         constant_start: bool = False,
         specialise: bool = True,
     ) -> None:
@@ -81,8 +83,8 @@ class CppModule:
         self._specialise = specialise
         self._variants: dict[Variant, Loaded] = {}
         self._lock = threading.RLock()
-        self.sequence = self._dispatching("sequence")
-        self.sequence_saved = self._dispatching("sequence_saved")
+        self._whole = "sequence_saving" if saves else "sequence"
+        setattr(self, self._whole, self._dispatching(self._whole))
         if steps:
             self.step = self._dispatching("step")
 
@@ -114,47 +116,56 @@ class CppModule:
     def _dispatch(self, function: str, call: dict[str, Any]) -> Result:
         """Any call: find or make the variant, convert what must be, and run it through ctypes."""
         sizes, batch, state = call.pop("sizes"), call.pop("batch"), call.pop("state")
-        length, out = call.pop("length", 1), call.pop("out", None)
-        self._check_names(call, state)
-        loaded = self.variant(self._wanted(call, state, sizes))
+        length, saved, out = call.pop("length", 1), call.pop("saved", {}), call.pop("out", None)
+        given = self._given(call, state, saved)
+        loaded = self.variant(self._wanted(given, sizes))
         fast = loaded.fast.get(function)
         if fast is not None:
             setattr(self, function, fast)  # the next call is likely to be of the same kind
         caller = loaded.callers[function]
         if length == 0:
             return caller.nothing(sizes, batch, state, out)
-        if out is not None and _overlap(out, [*call.values(), *state.values()]):
-            result = caller(sizes, batch, length, state, call)
+        if out is not None and _overlap(out, given.values()):
+            result = caller(sizes, batch, length, state, call, saved)
             for target, y in zip(out, result[0], strict=True):
                 target.copy_(y)
             return (out, *result[1:])
-        return caller(sizes, batch, length, state, call, out)
+        return caller(sizes, batch, length, state, call, saved, out)
 
-    def _check_names(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        wanted = {self.ARGUMENTS.get(p.entry, p.entry) for p in self._ports if p.role != "state"}
+    def _given(
+        self, tensors: Mapping[str, Tensor], state: Mapping[str, Any], saved: Mapping[str, Tensor]
+    ) -> dict[Slot, Tensor]:
+        """What is given for each port. TypeError where something lacks, or is none of them."""
+        wanted = {self.ARGUMENTS.get(p.entry, p.entry) for p in self._ports if p.role in ("input", "param")}
         if tensors.keys() != wanted:
             raise TypeError(f"`{self.name}` takes {sorted(wanted)}, not {sorted(tensors)}")
-        missing = {"t", *(p.entry for p in self._ports if p.role == "state")} - state.keys()
-        if missing:
-            raise TypeError(f"the state of `{self.name}` lacks {sorted(missing)}")
+        found: dict[Slot, Tensor] = {}
+        for role, source in (("state", state), ("given", saved)):
+            entries = {p.entry: p for p in self._ports if p.role == role}
+            missing = entries.keys() - source.keys()
+            if missing:
+                raise TypeError(
+                    f"the {'state' if role == 'state' else 'saved'} of `{self.name}` lacks {sorted(missing)}"
+                )
+            found |= {p: source[entry] for entry, p in entries.items()}
+        if "t" not in state:
+            raise TypeError(f"what `{self.name}` is given as state lacks `t`")
+        ports = [p for p in self._ports if p.role in ("input", "param")]
+        return found | {p: tensors[self.ARGUMENTS.get(p.entry, p.entry)] for p in ports}
 
-    def _wanted(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any], sizes: Mapping[str, int]) -> Variant:
+    def _wanted(self, given: Mapping[Slot, Tensor], sizes: Mapping[str, int]) -> Variant:
         """The variant for these tensors: their precision, which of them are stored as halves, and the sizes."""
-        given = [
-            (p, state[p.entry] if p.role == "state" else tensors[self.ARGUMENTS.get(p.entry, p.entry)])
-            for p in self._ports
-            if p.kind in ("real", "complex")
-        ]
-        dtypes = {x.dtype for _, x in given} or {torch.get_default_dtype()}
+        floats = {p: x for p, x in given.items() if p.kind in ("real", "complex")}
+        dtypes = {x.dtype for x in floats.values()} or {torch.get_default_dtype()}
         if dtypes & {torch.float64, torch.complex128}:
             real: Real = "double"
             storage: dict[str, str] = {}
         else:
             real = "float"
-            storage = {p.entry: HALVES[x.dtype] for p, x in given if _may_be_half(p) and x.dtype in HALVES}
+            storage = {p.entry: HALVES[x.dtype] for p, x in floats.items() if _may_be_half(p) and x.dtype in HALVES}
             # outputs are stored as the inputs and the params are, where those agree
-            floats = [x.dtype for p, x in given if p.role != "state" and x.is_floating_point()]
-            common = reduce(torch.promote_types, floats) if floats else torch.float32
+            asked = [x.dtype for p, x in floats.items() if p.role in ("input", "param") and x.is_floating_point()]
+            common = reduce(torch.promote_types, asked) if asked else torch.float32
             if common in HALVES:
                 storage["@output"] = HALVES[common]
         key = tuple(sorted(storage.items()))
@@ -180,16 +191,14 @@ class CppModule:
         library = load(printed.text, self.name)
         loaded = Loaded(printed, library)
         fixed = dict(wanted.sizes or ())
-        for function, symbol in (("sequence", SEQUENCE), ("sequence_saved", SEQUENCE), ("step", STEP)):
-            timed = function != "step"
+        for function, symbol, timed in ((self._whole, SEQUENCE, True), ("step", STEP, False)):
             entry = library.function(symbol)
             if entry is None:
                 if timed:
                     raise CompilerBug(f"the library of {self.name} has no {symbol}")
                 continue
             signature = printed.signature if timed else printed.signature.for_step()
-            saves = function == "sequence_saved"
-            caller = Caller(self.name, entry, signature, wanted.real, timed, saves, self.ARGUMENTS)
+            caller = Caller(self.name, entry, signature, wanted.real, timed, self.ARGUMENTS)
             loaded.callers[function] = caller
             fast = caller.fast(library, library.address(symbol), fixed, self._dispatching(function))
             if fast is not None:
@@ -203,12 +212,12 @@ class CppModule:
 
 def _may_be_half(port: Slot) -> bool:
     # states are kept in the precision of the computation
-    return port.role != "state" and port.kind == "real"
+    return port.role in ("input", "param") and port.kind == "real"
 
 
-def _overlap(out: Sequence[Tensor], read: Sequence[Any]) -> bool:
+def _overlap(out: Sequence[Tensor], read: Iterable[Tensor]) -> bool:
     """Whether an output's memory may be read, or written twice, in the call: it is then written afterwards."""
-    spans = [_span(x) for x in read if isinstance(x, Tensor)]
+    spans = [_span(x) for x in read]
     for i, target in enumerate(out):
         first, last = _span(target)
         if last - first < target.numel() * target.element_size():

@@ -17,7 +17,7 @@ from typing import Literal
 from ssmc.expr.nodes import TIME, Axes, Kind
 from ssmc.step.nodes import Depth
 
-Role = Literal["input", "param", "state", "output", "new_state", "saved"]
+Role = Literal["input", "param", "state", "given", "output", "new_state", "saved"]
 WRITTEN: tuple[Role, ...] = ("output", "new_state", "saved")
 
 # What follows the sizes of the axes.
@@ -29,9 +29,10 @@ class Slot:
     """A tensor of a call.
 
     `name` is the generated text's name of it, `entry` the caller's: a port's, an output's, an entry of the state.
-    `axes` are its dimensions in order, `@batch`, `@time` and `@lag` among them; `depth` is the length of `@lag`. A slot
-    of role `saved` holds one state for each chunk of `chunk` steps: its dimension `@time` counts chunks. `dtype` is
-    the element type as torch names it; empty, it follows from `kind` and the precision of the program.
+    `axes` are its dimensions in order, `@batch`, `@time` and `@lag` among them; `depth` is the length of `@lag`.
+    A slot of role `saved`, which a forward writes, or `given`, which its backward reads, has one state for each chunk
+    of `chunk` steps, (batch, chunks, …): its dimension `@time` counts chunks. `dtype` is the element type as torch
+    names it; empty, it follows from `kind` and the precision of the program.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Signature:
-    """The slots in the order inputs, params, states, outputs, new states, saved; the sizes of `axes` follow."""
+    """The slots in the order inputs, params, states, given, outputs, new states, saved; the sizes of `axes` follow."""
 
     slots: tuple[Slot, ...]
     axes: Axes

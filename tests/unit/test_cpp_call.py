@@ -376,6 +376,63 @@ def test_fresh_memory_can_be_poisoned() -> None:
     assert after["h"].isnan().all()
 
 
+SAVING = """
+#include <cstdint>
+// x [batch, time], h [batch] -> h, saved [batch, chunks]; and back from them
+extern "C" std::int64_t ssmc_sequence(const std::int64_t *call) {
+    const std::int64_t *x = call, *h = call + 3, *g = call + 5, *saved = call + 7, B = call[10], L = call[11];
+    for (std::int64_t b = 0; b < B; ++b) {
+        float sum = reinterpret_cast<const float *>(h[0])[b * h[1]];
+        for (std::int64_t t = 0; t < L; ++t) {
+            if (t % 3 == 0) reinterpret_cast<float *>(saved[0])[b * saved[1] + t / 3 * saved[2]] = sum;
+            sum += reinterpret_cast<const float *>(x[0])[b * x[1] + t * x[2]];
+        }
+        reinterpret_cast<float *>(g[0])[b * g[1]] = sum;
+    }
+    return 0;
+}
+"""
+RESUMING = """
+#include <cstdint>
+// saved [batch, chunks] -> y [batch, time]: the state at the beginning of the chunk of each step
+extern "C" std::int64_t ssmc_sequence(const std::int64_t *call) {
+    const std::int64_t *saved = call, *y = call + 3, B = call[6], L = call[7];
+    for (std::int64_t b = 0; b < B; ++b)
+        for (std::int64_t t = 0; t < L; ++t)
+            reinterpret_cast<float *>(y[0])[b * y[1] + t * y[2]] =
+                reinterpret_cast<const float *>(saved[0])[b * saved[1] + t / 3 * saved[2]];
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("way", ["extension", "ctypes"])
+def test_states_saved_for_a_backward_come_back_to_it(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if way == "ctypes":
+        monkeypatch.setattr(call, "extension", lambda: None)
+    x, h = (Slot("x", "x", "input", (BATCH, TIME), "real"), Slot("h", "h", "state", (BATCH,), "real"))
+    made = Slot("h_start", "h", "saved", (BATCH, TIME), "real", chunk=3)
+    first = (x, h, Slot("new_h", "h", "new_state", (BATCH,), "real"), made)
+    forward = CppModule("saving", lambda _: Printed(SAVING, Signature(first, ())), (x, h), object, saves=True)
+    given = Slot("h_start", "h", "given", (BATCH, TIME), "real", chunk=3)
+    second = (given, Slot("y", "y", "output", (BATCH, TIME), "real"))
+    backward = CppModule("resuming", lambda _: Printed(RESUMING, Signature(second, ())), (given,), object)
+    assert not hasattr(forward, "sequence")
+    values = torch.randn(2, 7).t().contiguous().t()
+    every = {"sizes": {}, "batch": 2, "length": 7}
+    for _ in range(2):
+        outputs, state, saved = forward.sequence_saving(**every, state={"t": 0, "h": torch.ones(2)}, x=values)  # type: ignore[attr-defined]
+        before = 1 + values.cumsum(1) - values
+        assert outputs == ()
+        torch.testing.assert_close(state["h"], 1 + values.sum(1))
+        assert list(saved) == ["h"]
+        torch.testing.assert_close(saved["h"], before[:, ::3])
+        (y,), after = backward.sequence(**every, state={"t": 7}, saved=saved)  # type: ignore[attr-defined]
+        torch.testing.assert_close(y, before[:, ::3].repeat_interleave(3, 1)[:, :7])
+        with pytest.raises(TypeError, match="as given lacks"):
+            backward.sequence(**every, state={"t": 7}, saved={})  # type: ignore[attr-defined]
+
+
 def test_a_state_that_grows_is_left_to_torch() -> None:
     spec = ssmc.compile("ssm all\naxis T\ninput x\noutput y = sum[T](past[T](x))\n")
     made = build.program_module(lower(spec.plan(form="recurrent")), printed())
