@@ -144,9 +144,7 @@ class CppModule:
             entries = {p.entry: p for p in self._ports if p.role == role}
             missing = entries.keys() - source.keys()
             if missing:
-                raise TypeError(
-                    f"the {'state' if role == 'state' else 'saved'} of `{self.name}` lacks {sorted(missing)}"
-                )
+                raise TypeError(f"what `{self.name}` is given as {role} lacks {sorted(missing)}")
             found |= {p: source[entry] for entry, p in entries.items()}
         if "t" not in state:
             raise TypeError(f"what `{self.name}` is given as state lacks `t`")

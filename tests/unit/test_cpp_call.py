@@ -427,7 +427,7 @@ def test_states_saved_for_a_backward_come_back_to_it(way: str, monkeypatch: pyte
         torch.testing.assert_close(state["h"], 1 + values.sum(1))
         assert list(saved) == ["h"]
         torch.testing.assert_close(saved["h"], before[:, ::3])
-        (y,), after = backward.sequence(**every, state={"t": 7}, saved=saved)  # type: ignore[attr-defined]
+        (y,), _ = backward.sequence(**every, state={"t": 7}, saved=saved)  # type: ignore[attr-defined]
         torch.testing.assert_close(y, before[:, ::3].repeat_interleave(3, 1)[:, :7])
         with pytest.raises(TypeError, match="as given lacks"):
             backward.sequence(**every, state={"t": 7}, saved={})  # type: ignore[attr-defined]
