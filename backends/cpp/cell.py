@@ -1,0 +1,678 @@
+"""A pass as a C++ function of one cell: the part of the batch and of the independent axes that one thread computes.
+
+    grid     axes along which nothing is read at another index: one cell an index, or a block of vectors of the lane
+    lanes    the axis whose elements are computed together, a vector at a time; every nest of loops has its own
+    arrays   what is kept between nests, steps and groups: in registers, on the stack, or in the thread's scratch
+
+Which axis is what stands in a `Schedule`; this module prints what it says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ssmc.backends.cpp.nests import Nest, nests_of, pointwise
+from ssmc.backends.cpp.point import SCALAR, VECTOR, Code, Env, Index, Point
+from ssmc.backends.cpp.schedule import Schedule
+from ssmc.backends.cpp.values import AFTER, Group, Line, NotPrintable, Pass, Value
+
+from ssmc.diagnostics import CompilerBug
+from ssmc.expr import nodes as n
+from ssmc.expr.nodes import Axes, Kind, Node
+
+INDENT = "    "
+STACK = 16384  # bytes up to which an array of known size stands on the stack
+
+
+@dataclass
+class Array:
+    """How a value is kept: `order` of its axes, in vectors along the last (`typed`), or in elements padded to vectors."""
+
+    order: Axes
+    typed: bool
+    padded: bool
+    count: str = "1"
+
+
+@dataclass
+class Frame:
+    """What one way of printing found out: which arrays are read other than as whole vectors, and which are read at all."""
+
+    scalar: set[Value] = field(default_factory=set)
+    kept: set[Value] = field(default_factory=set)
+
+
+class Cell:
+    def __init__(self, printer: object, values: Pass, schedule: Schedule, number: int) -> None:
+        self.printer, self.values, self.schedule, self.number = printer, values, schedule, number
+        self.used: set[str] = set()
+        self.frame = Frame()
+        self.arrays: dict[Value, Array] = {}
+        self.nests: list[list[Nest]] = []
+        self.step = values.step
+        self.depths: dict[str, str] = {}
+        self.scratch: list[str] = []
+        self.scratch_needs: list[str] = []  # of helper functions
+
+    # -- sizes ---------------------------------------------------------------------------------------------------
+
+    def size(self, axis: str) -> str:
+        if axis == n.TIME:
+            return "length"
+        if axis == n.BATCH:
+            return "batch"
+        return self.printer.size(axis)  # type: ignore[attr-defined, no-any-return]
+
+    def extent(self, axis: str) -> str:
+        """How many elements of an axis a cell has."""
+        if axis == self.schedule.lane and self.schedule.blocked:
+            return f"{self.schedule.vectors} * LANES"
+        if axis == n.TIME:
+            return str(self.schedule.time)
+        if axis == n.BATCH:
+            return str(self.schedule.batch)
+        if axis == n.LAG:
+            raise CompilerBug("the length of a delay line by its axis")
+        return self.size(axis)
+
+    def vectors(self, axis: str) -> str:
+        if axis == self.schedule.lane and self.schedule.blocked:
+            return str(self.schedule.vectors)
+        size = self.size(axis)
+        return str(-(-int(size) // self.printer.lanes)) if size.isdigit() else f"vectors({size})"  # type: ignore[attr-defined]
+
+    def lag(self, node: Node) -> str:
+        """The length of a delay line."""
+        for x in n.postorder([node]):
+            if isinstance(x, n.Load) and n.LAG in x.axes:
+                return self.depth(x.buffer)
+            if isinstance(x, n.Local):
+                if x.name in self.values.lines:
+                    return self.lag(self.values.lines[x.name])
+                named = self.values.named.get(x.name)
+                if isinstance(named, Value) and n.LAG in named.axes:
+                    return self.lag(named.value)
+        raise CompilerBug("a delay line of no length")
+
+    def depth(self, buffer: str) -> str:
+        d = self.values.buffers[buffer].depth
+        if d is None:
+            raise CompilerBug(f"{buffer} has no depth")
+        if d.unbounded:
+            raise NotPrintable("a past that grows")
+        if d.axis is None:
+            return str(d.steps)
+        size = self.size(d.axis)
+        if size.isdigit():
+            return str(int(size) + d.steps)
+        return f"({size} + {d.steps})" if d.steps > 0 else f"({size} - {-d.steps})" if d.steps else size
+
+    # -- which axes are narrowed ---------------------------------------------------------------------------------
+
+    def narrowed(self, axis: str) -> bool:
+        """Whether a cell has one index of an axis only."""
+        s = self.schedule
+        if axis == n.TIME:
+            return s.time == 1
+        if axis == n.BATCH:
+            return s.batch == 1
+        return axis in s.grid and axis != s.lane
+
+    def axes_of(self, v: Value) -> Axes:
+        """The axes of a value that loops of its cell have."""
+        axes = [a for a in v.axes if not self.narrowed(a)]
+        if v.timed and not self.values.sequential and not self.step and not self.narrowed(n.TIME):
+            axes.insert(0, n.TIME)
+        return tuple(axes)
+
+    def loops(self, v: Value) -> Axes:
+        over = [a for a in v.over if a != n.TIME or not self.values.sequential]
+        axes = self.axes_of(v)
+        return (*axes, *(a for a in over if a not in axes and not (self.narrowed(a) and a != n.TIME)))
+
+    def lane_of(self, v: Value, axes: Axes) -> str | None:
+        possible = [a for a in axes if a not in (n.BATCH, n.TIME, n.LAG)]
+        if self.schedule.lane in possible:
+            return self.schedule.lane
+        mine = [a for a in possible if a in v.axes]
+        if v.store and mine:
+            order = [a for a in self.values.buffers[v.store].axes if a in mine]
+            return order[-1]
+        if mine:
+            return self._preferred(mine)
+        return self._preferred(possible) if possible and v.op in ("sum", "max", "min", "prod") else None
+
+    def _preferred(self, axes: list[str]) -> str:
+        return max(axes, key=lambda a: (self.schedule.rank(a), axes.index(a)))
+
+    # -- arrays --------------------------------------------------------------------------------------------------
+
+    def array_of(self, v: Value) -> Array:
+        if v not in self.arrays:
+            axes = list(self.axes_of(v))
+            if v.place is not None and not v.crosses and self.in_place(v):
+                return self.array_of(v.place)
+            lane = self.lane_of(v, tuple(axes)) if not v.serial else (self._preferred([a for a in axes if a not in (n.BATCH, n.TIME, n.LAG)]) if any(a not in (n.BATCH, n.TIME, n.LAG) for a in axes) else None)
+            if lane is not None and lane in axes:
+                axes.remove(lane)
+                axes.append(lane)
+            self.arrays[v] = Array(tuple(axes), False, lane is not None)
+        return self.arrays[v]
+
+    def in_place(self, v: Value) -> bool:
+        return v in self.placed
+
+    placed: set[Value]
+
+    def name(self, v: Value) -> str:
+        if v.place is not None and not v.crosses and self.in_place(v):
+            return self.name(v.place)
+        return self.printer.identifier(v.name)  # type: ignore[attr-defined, no-any-return]
+
+    def array(self, v: Value, point: Point) -> Code:
+        """A value read from where it is kept."""
+        self.frame.kept.add(v)
+        a = self.array_of(v)
+        home = v.place if v.place is not None and not v.crosses and self.in_place(v) else v
+        env = point.env
+        text, lanes, unit = self._address(home, a, env, timed=v.crosses and self.values.sequential)
+        if not a.order and not (v.crosses and self.values.sequential):
+            return Code(self.name(v), 100, v.kind, False)
+        lane_axis = next((x for x in a.order if env[x].lane), None)
+        if lane_axis is None:
+            self.frame.scalar.add(home)
+            return Code(f"{self.name(v)}[{text}]", 100, v.kind, False)
+        if home in self.typed:
+            return Code(f"{self.name(v)}[{text}]", 100, v.kind, True)
+        if unit:
+            return Code(f"load(&{self.name(v)}[{text}])", 100, v.kind, True)
+        self.frame.scalar.add(home)
+        stride = self._stride(a, lane_axis)
+        return Code(f"fetch(&{self.name(v)}[{text}], {stride}, {env[lane_axis].left})", 100, v.kind, True)
+
+    typed: set[Value]
+
+    def _dim(self, v: Value, a: Array, axis: str) -> str:
+        if axis == n.LAG:
+            return self.lag_of(v)
+        if a.padded and axis == a.order[-1]:
+            return self.vectors(axis) if v in self.typed else _times(self.vectors(axis), "LANES")
+        return self.extent(axis)
+
+    def lag_of(self, v: Value) -> str:
+        return self.lag(v.value)
+
+    def _address(self, v: Value, a: Array, env: Env, timed: bool) -> tuple[str, bool, bool]:
+        text = ""
+        if timed:
+            text = env[n.TIME].local if n.TIME in env else "(t - start)"
+        lanes = unit = False
+        for axis in a.order:
+            i = env[axis]
+            here = i.local
+            if i.lane:
+                lanes = True
+                unit = axis == a.order[-1]
+                if v in self.typed:
+                    here = i.vector
+            text = here if not text or text == "0" else f"({_sum(text)}) * {_atom(self._dim(v, a, axis))} + {here}"
+            text = _simple(text)
+        return text or "0", lanes, unit
+
+    def _stride(self, a: Array, axis: str) -> str:
+        at = a.order.index(axis)
+        v = next(x for x, y in self.arrays.items() if y is a)
+        stride = "1"
+        for other in a.order[at + 1 :]:
+            stride = _times(stride, self._dim(v, a, other))
+        return stride
+
+    # -- the caller's tensors ------------------------------------------------------------------------------------
+
+    def fetched(self, buffer: str, axes: Axes, kind: Kind, env: Env) -> Code:
+        name, axes, lanes_last = self.printer.source(self, buffer, axes, env)  # type: ignore[attr-defined]
+        offset, stride, left = self._offset(name, axes, env)
+        if stride is None:
+            plain = self.printer.fields[name][0] == "real"  # type: ignore[attr-defined]
+            return Code(f"{name}[{offset}]" if plain else f"load1(&{name}[{offset}])", 100, kind, False)
+        return Code(f"fetch(&{name}[{offset}], {stride}, {left})", 100, kind, True)
+
+    def _offset(self, name: str, axes: Axes, env: Env) -> tuple[str, str | None, str]:
+        terms: list[str] = []
+        stride, left = None, ""
+        for a in axes:
+            i = env[a]
+            word = self.printer.stride(name, a)  # type: ignore[attr-defined]
+            if i.whole != "0":
+                terms.append(_product(i.whole, word))
+            if i.lane:
+                stride, left = word, i.left
+        return " + ".join(terms) or "0", stride, left
+
+    def stored(self, v: Value, code: Code, env: Env) -> str:
+        b = self.values.buffers[v.store]
+        name = self.printer.target(v.store)  # type: ignore[attr-defined]
+        axes = tuple(a for a in b.axes if not (self.step and a == n.TIME))
+        if b.role == "boundary":
+            env = {**env, n.TIME: Index("chunk", "chunk")}
+            axes = (n.TIME, *axes)
+        elif n.TIME in axes and n.TIME not in env:
+            env = {**env, n.TIME: Index("t", "t")}
+        offset, stride, left = self._offset(name, axes, env)
+        value = Point(self, env, v, {}).converted(code, b.kind)
+        if stride is None:
+            plain = self.printer.fields[name][0] == "real"  # type: ignore[attr-defined]
+            return f"{name}[{offset}] = {value.text};" if plain else f"store1(&{name}[{offset}], {value.text});"
+        text = value.text if value.lanes else f"splat({value.text})"
+        return f"put(&{name}[{offset}], {stride}, {left}, {text});"
+
+    def once_value(self, name: str) -> Node:
+        return self.printer.once_value(name)  # type: ignore[attr-defined, no-any-return]
+
+    def outer(self, name: str, point: Point) -> Code:
+        """A value computed once for a call."""
+        b = self.printer.once[name]  # type: ignore[attr-defined]
+        return self.fetched(b.name, b.axes, b.kind, point.env)
+
+    # -- delay lines ---------------------------------------------------------------------------------------------
+
+    def delayed(self, line: Line, back: str, point: Point) -> Code:
+        t = point.env[n.TIME].whole if n.TIME in point.env else "t"
+        depth = self.lag(line.halo)
+        if line.reverse:
+            at, before = f"{t} + {_atom(back)}", f"{depth} - 1 - ({t} + {_atom(back)} - length)"
+            inside = f"{t} + {_atom(back)} < length"
+        else:
+            at, before = f"{t} - {_atom(back)}", f"{depth} + {t} - {_atom(back)}"
+            inside = f"{t} >= {_atom(back)}"
+        signal = point.moved({**point.env, n.TIME: Index(at, at)}).code(line.signal)
+        halo = point.moved({**point.env, n.LAG: Index(before, before)}).code(line.halo)
+        return self.either(inside, signal, point.converted(halo, signal.kind))
+
+    def line_after(self, line: Line, j: str, point: Point) -> Code:
+        """Place `j` of a delay line when the sequence is over."""
+        depth = self.lag(line.halo)
+        p = f"length - {depth} + {j}"
+        at = f"length - 1 - ({p})" if line.reverse else p
+        old = f"{j} + length"
+        signal = point.moved({**point.env, n.TIME: Index(at, at)}).code(line.signal)
+        halo = point.moved({**point.env, n.LAG: Index(old, old)}).code(line.halo)
+        return self.either(f"{p} >= 0", point.converted(signal, halo.kind), halo)
+
+    def either(self, condition: str, a: Code, b: Code) -> Code:
+        lanes = a.lanes or b.lanes
+        if a.kind != b.kind:
+            point = Point(self, {}, None, {})
+            kind = max((a.kind, b.kind), key=lambda k: ("bool", "int", "real", "complex").index(k))
+            a, b = point.converted(a, kind), point.converted(b, kind)
+        x, y = (c.text if c.lanes or not lanes else f"splat({c.text})" for c in (a, b))
+        if not lanes:
+            x, y = (f"{SCALAR[a.kind]}({c})" for c in (x, y)) if a.kind != "complex" else (x, y)
+        return Code(f"({condition} ? {x} : {y})", 100, a.kind, lanes)
+
+    # -- printing ------------------------------------------------------------------------------------------------
+
+    def text(self) -> list[str]:
+        """The lines of the cell's function, without its head."""
+        self.typed, self.placed = set(), set()
+        self.nests = [nests_of(g.values, self.loops, self.lane_of, self.values) for g in self.values.groups]
+        self._commit()
+        self._lines()  # to find out how arrays are read
+        carried = {v for v in self.values.carries.values()} | {v for vs in self.values.resets.values() for v in vs}
+        every = [*carried, *(v for g in self.values.groups for v in g.values)]
+        for v in every:
+            a = self.array_of(v)
+            if v not in self.frame.scalar and a.order and a.padded and v in self.arrays:
+                self.typed.add(v)
+        self.frame = Frame()
+        lines = self._lines()
+        return lines
+
+    def _commit(self) -> None:
+        """Which carries take their next value in place: nobody reads the old one afterwards."""
+        for g, nests in zip(self.values.groups, self.nests, strict=True):
+            at = {v: i for i, nest in enumerate(nests) for v in nest.values}
+            for v in list(g.values):
+                if v.place is None:
+                    continue
+                safe = not v.op
+                for r in g.values:
+                    if v.place in r.reads and r is not v:
+                        same = at[r] == at[v] and pointwise(r, v.place, self.values)
+                        safe = safe and (at[r] < at[v] or same)
+                safe = safe and pointwise(v, v.place, self.values)
+                safe = safe and set(self.loops(v)) == set(self.axes_of(v.place))
+                if safe:
+                    self.placed.add(v)
+
+    def _lines(self) -> list[str]:
+        v = self.values
+        body: list[str] = []
+        for c in v.carries.values():
+            body += self._fill(c, c.value)
+        if self.step or not v.sequential:
+            body += self._parallel()
+        else:
+            body += self._sequential()
+        finals = [f for f in v.final]
+        if finals:
+            body.append("")
+            body += self._plain(finals)
+        return [*self._declarations(), *body]
+
+    def _declarations(self) -> list[str]:
+        v = self.values
+        out: list[str] = []
+        every = [*v.carries.values(), *(x for xs in v.resets.values() for x in xs)]
+        every += [x for g in v.groups for x in g.values] + v.after
+        self.scratch = list(self.scratch_needs)
+        for x in every:
+            if x.store or (x.total is not None) or (x in self.placed and not x.crosses):
+                continue
+            if not x.carry and x not in self.frame.kept and not x.crosses:
+                continue
+            out += self._declared(x)
+        return out
+
+    def _declared(self, x: Value) -> list[str]:
+        a = self.array_of(x)
+        element = VECTOR[x.kind] if x in self.typed else SCALAR[x.kind]
+        if x.kind == "bool" and x not in self.typed:
+            element = "bool"
+        name = self.printer.identifier(x.name)  # type: ignore[attr-defined]
+        timed = x.crosses and self.values.sequential
+        if not a.order and not timed:
+            return [f"{element} {name};"]
+        count = self.chunk() if timed else "1"
+        for axis in a.order:
+            count = _times(count, self._dim(x, a, axis))
+        lanes: int = self.printer.lanes  # type: ignore[attr-defined]
+        number = _number(count, lanes)
+        width = {"bool": 1, "int": 8, "real": self.printer.width, "complex": 2 * self.printer.width}[x.kind]  # type: ignore[attr-defined]
+        if x in self.typed:
+            width = {"bool": self.printer.width, "int": 8, "real": self.printer.width, "complex": 2 * self.printer.width}[x.kind] * lanes  # type: ignore[attr-defined]
+        if number is not None and number * width <= STACK:
+            return [f"alignas(64) {element} {name}[{number}];"]
+        self.scratch.append(f"room({count}, sizeof({element}))")
+        return [f"{element} *const {name} = scratch.take<{element}>({count});"]
+
+    def chunk(self) -> str:
+        block = self.values.p.loop.block
+        return str(block) if block else "length"
+
+    # -- the order of things -------------------------------------------------------------------------------------
+
+    def _fill(self, c: Value, init: Node) -> list[str]:
+        """A carry's first value."""
+        return self._nest_lines(self._nest_for(Value(c.name, c.axes, c.kind, init, timed=False, reads=list(c.reads)), fills=c))
+
+    def _plain(self, values: list[Value]) -> list[str]:
+        out: list[str] = []
+        for nest in nests_of(values, self.loops, self.lane_of, self.values):
+            out += self._nest_lines(nest)
+        return out
+
+    def _nest_for(self, v: Value, fills: Value | None = None) -> Nest:
+        if fills is not None:
+            v.place = fills
+            self.placed.add(v)
+        axes = self.loops(v)
+        serial = v.serial or any(not isinstance(x, n.Rename) and isinstance(x, n.Shift | n.Flip) for x in n.postorder([v.value]))
+        lane = None if serial else self.lane_of(v, axes)
+        return Nest(axes, lane, frozenset(v.over), [v], serial)
+
+    def _parallel(self) -> list[str]:
+        out: list[str] = []
+        for nests in self.nests:
+            for nest in nests:
+                out += self._nest_lines(nest)
+        for v in self.values.after:
+            out += self._plain([v])
+        return out
+
+    def _sequential(self) -> list[str]:
+        v, block = self.values, self.values.p.loop.block
+        chunked = len([g for g in v.groups if g.values]) > 1 or v.starts or v.resets or v.after
+        inner: list[str] = []
+        if v.starts:
+            inner += self._plain(v.starts)
+        for number, (group, nests) in enumerate(zip(v.groups, self.nests, strict=True)):
+            for c in v.resets.get(number, []):
+                inner += self._fill(c, c.value)
+            inner += self._sweep(group, nests)
+        if v.after:
+            inner.append("const i64 last = " + ("start;" if v.reverse else "stop - 1;"))
+            inner += self._plain(v.after)
+        if not chunked or not block:
+            return [*_zeros(self), "{", *_indented(["const i64 start = 0, stop = length;", *inner]), "}"]
+        head = f"for (i64 chunk = 0; chunk * {block} < length; chunk++) {{"
+        if v.reverse:
+            head = f"for (i64 chunk = (length - 1) / {block}; chunk >= 0 && length > 0; chunk--) {{"
+        bounds = f"const i64 start = chunk * {block}, stop = start + {block} < length ? start + {block} : length;"
+        return [*_zeros(self), head, *_indented([bounds, *inner]), "}"]
+
+    def _sweep(self, group: Group, nests: list[Nest]) -> list[str]:
+        if not group.values:
+            return []
+        reverse = group.reverse if group.reverse is not None else self.values.reverse
+        inner: list[str] = []
+        for nest in nests:
+            inner += self._nest_lines(nest)
+        copies = [v for v in group.values if v.place is not None and v not in self.placed]
+        for v in copies:
+            code = Value(v.name, v.place.axes, v.place.kind, v.value, timed=False)  # type: ignore[union-attr]
+            inner += self._copy(v, code)
+        head = "for (i64 t = stop - 1; t >= start; t--) {" if reverse else "for (i64 t = start; t < stop; t++) {"
+        return [head, *_indented(inner), "}"]
+
+    def _copy(self, v: Value, code: Value) -> list[str]:
+        """The next value of a carry that could not be written in place."""
+        assert v.place is not None
+        home = v.place
+        axes = tuple(a for a in self.axes_of(home))
+        lane = self.lane_of(home, axes)
+        nest = Nest(axes, lane, frozenset(), [])
+        copied: list[tuple[Value, Value]] = [(home, v)]
+        return self._loops(nest, lambda env: self._assign_copy(env, copied), {})
+
+    def _assign_copy(self, env: Env, pairs: list[tuple[Value, Value]]) -> list[str]:
+        out: list[str] = []
+        for home, v in pairs:
+            self.frame.kept.add(v)
+            point = Point(self, env, None, {})
+            code = point.converted(self.array(v, point), home.kind)
+            out.append(self._assign(home, code, env))
+        return out
+
+    # -- nests ---------------------------------------------------------------------------------------------------
+
+    def _nest_lines(self, nest: Nest) -> list[str]:
+        if nest.serial:
+            return self.printer.serial(self, nest)  # type: ignore[attr-defined, no-any-return]
+        out: list[str] = []
+        if nest.over:
+            return self._reducing(nest)
+        return self._loops(nest, lambda env: self._body(nest, env, {}), {})
+
+    def _env(self, axes: Iterable[str]) -> dict[str, Index]:
+        env: dict[str, Index] = {}
+        s = self.schedule
+        env[n.BATCH] = Index("0", "b") if s.batch == 1 else Index("i_batch", "(b + i_batch)")
+        for a in s.grid:
+            if a != s.lane:
+                env[a] = Index("0", self.printer.variable(a))  # type: ignore[attr-defined]
+        if self.values.sequential and not self.step:
+            env[n.TIME] = Index("(t - start)", "t")
+        elif not self.step and s.time == 1:
+            env[n.TIME] = Index("0", "t")
+        return env
+
+    def _loops(self, nest: Nest, body: object, env: Mapping[str, Index], over: bool = False) -> list[str]:
+        """Loops over the axes of a nest, the lane innermost."""
+        env = {**self._env(nest.axes), **env}
+        axes = [a for a in nest.axes if a != nest.lane]
+        heads: list[str] = []
+        for a in axes:
+            if a not in env or (a == n.BATCH and self.schedule.batch != 1):
+                heads.append(self._head(a, env))
+        if nest.lane is not None:
+            heads.append(self._lane_head(nest.lane, env))
+        lines = body(env)  # type: ignore[operator]
+        for head in reversed(heads):
+            lines = [head, *_indented(lines), "}"]
+        return lines  # type: ignore[no-any-return]
+
+    def _head(self, a: str, env: dict[str, Index], unroll: str = "") -> str:
+        if a == n.BATCH:
+            env[a] = Index("i_batch", "(b + i_batch)")
+            return "for (i64 i_batch = 0; i_batch < rows; i_batch++) {"
+        if a == n.TIME:
+            env[a] = Index("i_time", "(t + i_time)")
+            return "for (i64 i_time = 0; i_time < steps; i_time++) {"
+        var = self.printer.variable(a)  # type: ignore[attr-defined]
+        env[a] = Index(var, var)
+        size = self.size(a) if a != n.LAG else self._lag_now
+        return f"for (i64 {var} = 0; {var} < {size}; {var}++) {{"
+
+    _lag_now = "0"
+
+    def _lane_head(self, a: str, env: dict[str, Index]) -> str:
+        env[a] = self._lane_index(a, "r")
+        return f"for (i64 r = 0; r < {self.vectors(a)}; r++) {{"
+
+    def _lane_index(self, a: str, r: str) -> Index:
+        local = f"{_atom(r)} * LANES"
+        if a == self.schedule.lane and self.schedule.blocked:
+            whole = f"({self.printer.variable(a)} + {local})"  # type: ignore[attr-defined]
+        else:
+            whole = f"{local}"
+        return Index(local, whole, True, f"{self.size(a)} - {whole}", r)
+
+    def _body(self, nest: Nest, env: Env, known: dict[Value, str]) -> list[str]:
+        out: list[str] = []
+        late: list[str] = []
+        for v in nest.values:
+            if v.op:
+                continue
+            out += self._computed(v, env, known, late)
+        return [*out, *late]
+
+    def _computed(self, v: Value, env: Env, known: dict[Value, str], late: list[str]) -> list[str]:
+        point = Point(self, env, v, known)
+        if v.place is not None and v in self.placed and v.value is not None and n.LAG in v.axes:
+            pass
+        code = point.code(v.value)
+        if v.store:
+            return [_comment(self.stored(v, code, env), v)]
+        code = point.converted(code, v.kind)
+        lanes = code.lanes
+        full = any(env[a].lane for a in self.axes_of(v) if a in env)
+        kind = VECTOR[v.kind] if lanes else SCALAR[v.kind]
+        name = f"{self.printer.identifier(v.name)}_now"  # type: ignore[attr-defined]
+        out = [_comment(f"const {kind} {name} = {code.text};", v)]
+        known[v] = name + ("|lanes" if lanes else "")
+        now = Code(name, 100, v.kind, lanes)
+        if v in self.placed:
+            assert v.place is not None
+            late.append(self._assign(v.place, point.converted(now, v.place.kind), env))
+            if v.crosses:
+                late.append(self._assign(v, now, env))
+        elif self._needed(v):
+            late.append(self._assign(v, now, env))
+        del full
+        return out
+
+    def _needed(self, v: Value) -> bool:
+        """Whether a value is read outside its nest."""
+        if v.crosses or v.carry or v.place is not None:
+            return True
+        if v in self.frame.kept:
+            return True
+        for g, nests in zip(self.values.groups, self.nests, strict=True):
+            home = next((i for i, x in enumerate(nests) if v in x.values), None)
+            if home is None:
+                continue
+            for i, nest in enumerate(nests):
+                if i != home and any(v in x.reads for x in nest.values):
+                    return True
+            del g
+        return any(v in x.reads for x in (*self.values.after, *self.values.final))
+
+    def _assign(self, v: Value, code: Code, env: Env) -> str:
+        a = self.array_of(v)
+        timed = v.crosses and self.values.sequential
+        name = self.printer.identifier(v.name)  # type: ignore[attr-defined]
+        text, _, unit = self._address(v, a, env, timed)
+        if not a.order and not timed:
+            return f"{name} = {code.text};"
+        lane_axis = next((x for x in a.order if env[x].lane), None)
+        if lane_axis is None:
+            self.frame.scalar.add(v)
+            return f"{name}[{text}] = {code.text};"
+        value = code.text if code.lanes else f"splat({code.text})"
+        if v in self.typed:
+            return f"{name}[{text}] = {value};"
+        if unit:
+            return f"store(&{name}[{text}], {value});"
+        self.frame.scalar.add(v)
+        return f"put(&{name}[{text}], {self._stride(a, lane_axis)}, {env[lane_axis].left}, {value});"
+
+    # -- sums ----------------------------------------------------------------------------------------------------
+
+    def _reducing(self, nest: Nest) -> list[str]:
+        """Result axes outside, with accumulators; what is reduced inside."""
+        return self.printer.reduction(self, nest)  # type: ignore[attr-defined, no-any-return]
+
+
+def _zeros(cell: Cell) -> list[str]:
+    return []
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [INDENT + line if line else "" for line in lines]
+
+
+def _comment(line: str, v: Value) -> str:
+    if v.span is None:
+        return line
+    where = "".join(c if c.isprintable() else "?" for c in v.span.where.rsplit("/", 1)[-1])
+    return f"{line}  // {where}"
+
+
+def _atom(text: str) -> str:
+    return text if re.fullmatch(r"\w+(\([^()]*\))?", text) else f"({text})"
+
+
+def _sum(text: str) -> str:
+    return text
+
+
+def _simple(text: str) -> str:
+    return re.sub(r"(?<!\w)\((\w+)\)", r"\1", text)
+
+
+def _times(x: str, y: str) -> str:
+    if x == "1":
+        return y
+    if y == "1":
+        return x
+    if x.isdigit() and y.isdigit():
+        return str(int(x) * int(y))
+    return f"{_atom(x)} * {_atom(y)}" if " + " in x + y or " - " in x + y else f"{x} * {y}"
+
+
+def _product(x: str, y: str) -> str:
+    return f"{_atom(x)} * {y}" if not x.startswith("(") else f"{x} * {y}"
+
+
+def _number(count: str, lanes: int) -> int | None:
+    """A count as a number, where it is one."""
+    text = count.replace("LANES", str(lanes))
+    if not re.fullmatch(r"[\d *()+-]+", text):
+        return None
+    return int(eval(text))  # noqa: S307  digits and operators only, from this module
+
+
+__all__ = ["AFTER", "Cell"]

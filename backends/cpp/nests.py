@@ -1,0 +1,117 @@
+"""Values into nests of loops: what is computed together, at one point of the same axes.
+
+    nest D, N        a = exp(-d * A);  h = a * h + b;  y += C * h
+    nest D           y = y + skip * u;  store y
+
+A value joins the latest nest of its axes that comes after all it reads; a sum is there when its nest has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from ssmc.backends.cpp.values import Pass, Value
+
+from ssmc.expr import nodes as n
+from ssmc.expr.nodes import Axes, Node
+
+
+@dataclass(eq=False)
+class Nest:
+    """`axes` are the loops from the outside in, `lane` the one that runs in vectors; `over` what is reduced."""
+
+    axes: Axes
+    lane: str | None
+    over: frozenset[str]
+    values: list[Value] = field(default_factory=list)
+    serial: bool = False
+
+    @property
+    def sums(self) -> list[Value]:
+        return [v for v in self.values if v.op]
+
+
+def nests_of(
+    values: Iterable[Value], loops: Callable[[Value], Axes], lane_of: Callable[[Value, Axes], str | None], of: Pass
+) -> list[Nest]:
+    """The nests of one group, in order. `loops` gives the axes that a value has loops over."""
+    nests: list[Nest] = []
+    at: dict[Value, int] = {}
+    for v in values:
+        axes = loops(v)
+        lane = None if v.serial else lane_of(v, axes)
+        over = frozenset(a for a in v.over if a != n.TIME)
+        least = 0
+        for r in v.reads:
+            if r in at:
+                later = bool(r.op) or r.serial or v.serial or not pointwise(v, r, of)
+                least = max(least, at[r] + (1 if later else 0))
+        for s in v.behind:
+            if s in at:
+                least = max(least, at[s] + 1)
+        where = -1
+        for i in range(len(nests) - 1, least - 1, -1):
+            nest = nests[i]
+            if nest.serial or v.serial or set(nest.axes) != set(axes) or nest.lane != lane:
+                continue
+            if over and nest.over and nest.over != over:
+                continue
+            if (over or nest.over) and not _agrees(nest, v, over):
+                continue
+            where = i
+            break
+        if where < 0:
+            nests.append(Nest(axes, lane, over, [], v.serial))
+            where = len(nests) - 1
+        nest = nests[where]
+        nest.over = nest.over or over
+        nest.values.append(v)
+        at[v] = where
+    return nests
+
+
+def _agrees(nest: Nest, v: Value, over: frozenset[str]) -> bool:
+    """Whether a value can run in the order that a reduction asks for: its own axes outside, those it reduces inside."""
+    return True
+
+
+def pointwise(v: Value, read: Value, of: Pass) -> bool:
+    """Whether `v` reads `read` only where it stands itself."""
+    found = True
+
+    def walk(node: Node, moved: frozenset[str], root: bool) -> None:
+        nonlocal found
+        known = of.of.get(node)
+        if known is not None and known is not v:
+            if known is read and moved & set(read.axes):
+                found = False
+            return
+        match node:
+            case n.Local(name=name):
+                named = of.named.get(name)
+                if isinstance(named, Value):
+                    if named is read and moved & set(read.axes):
+                        found = False
+                elif named is not None:
+                    walk(named, moved, False)
+            case n.Load(buffer=buffer) if of.scratch.get(buffer) is read:
+                if moved & set(read.axes):
+                    found = False
+            case n.Rename(arg=arg, pairs=pairs):
+                changed = {old for old, new in pairs if old != new}
+                walk(arg, moved | changed, False)
+            case n.Pick(arg=arg, axis=axis) | n.Shift(arg=arg, axis=axis) | n.Flip(arg=arg, axis=axis):
+                walk(arg, moved | {axis}, False)
+            case n.Frames(arg=arg, halo=halo):
+                walk(arg, moved, False)
+                walk(halo, moved | {n.LAG}, False)
+            case n.Tail(arg=arg, halo=halo):
+                walk(arg, moved, False)
+                walk(halo, moved | {n.LAG}, False)
+            case _:
+                for x in n.children(node):
+                    walk(x, moved, False)
+
+    walk(v.special if v.special is not None else v.value, frozenset(), True)
+    return found

@@ -1,0 +1,152 @@
+"""Which axis of a pass is threads, lanes, registers or loops: a record, and the rules that fill it in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ssmc.backends.cpp.values import Pass, Value
+
+from ssmc.expr import nodes as n
+from ssmc.expr.nodes import Node
+
+# Vectors of state that a cell may hold in registers before they spill (there are 32; operands need some).
+REGISTERS = 24
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How one pass runs.
+
+    `grid` are the axes of which a cell has one index, or (the `lane`, where `blocked`) a block of `vectors` vectors.
+    `batch` and `time` are how many rows and, in a pass without a recurrence, how many steps a cell takes at once.
+    `weights` say which axis lies innermost in the caller's tensors, for nests that choose lanes of their own.
+    """
+
+    grid: tuple[str, ...] = ()
+    lane: str | None = None
+    blocked: bool = False
+    vectors: int = 1
+    batch: int = 1
+    time: int = 1
+    weights: Mapping[str, int] = field(default_factory=dict)
+
+    def rank(self, axis: str) -> int:
+        """How well the lanes of an axis lie in memory."""
+        return self.weights.get(axis, 0)
+
+    def words(self) -> str:
+        """The record as a person reads it."""
+        parts = [f"threads over batch{''.join(f', {a}' for a in self.grid)}"]
+        if self.time > 1:
+            parts.append(f"{self.time} steps at once")
+        if self.lane is not None:
+            held = f", {self.vectors} vector{'s' if self.vectors > 1 else ''} a cell" if self.blocked else ""
+            parts.append(f"lanes over {self.lane}{held}")
+        return "; ".join(parts)
+
+
+def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2) -> Schedule:
+    """The schedule of a pass by its structure and, where they are known, its sizes."""
+    weights = _weights(values)
+    if values.step:
+        return Schedule(weights=weights)
+    if not values.sequential:
+        return Schedule(time=8 if _contracts(values) else 1, weights=weights)
+    free = parallel_axes(values)
+    carries = [c for c in values.carries.values() if c.axes] + [c for cs in values.resets.values() for c in cs]
+    mine = [v for g in values.groups if g.sequential for v in g.values] + carries
+    possible = {a for v in mine for a in v.axes if a not in (n.BATCH, n.LAG, n.TIME) and n.base_axis(a) == a}
+    common = {a for a in possible if all(a in c.axes for c in carries)}
+
+    def score(a: str) -> tuple[bool, bool, bool, int, int]:
+        size = sizes.get(a, lanes)
+        return (size > 1, a in common, a in free, weights.get(a, 0), size)
+
+    lane = max(sorted(common or possible), key=score, default=None)
+    if lane is not None and sizes.get(lane, lanes) == 1:
+        lane = None
+    blocked = lane in free
+    grid = tuple(a for a in _ordered(values, free) if a != lane)
+    vectors = 1
+    if lane is not None and blocked:
+        grid = (*grid, lane)
+        inside = [math.prod(sizes.get(a, 16) for a in c.axes if a not in (*grid, n.BATCH)) for c in carries]
+        state = sum(inside)
+        whole = -(-sizes.get(lane, lanes) // lanes)
+        vectors = min(whole, 4)
+        if 4 < state <= REGISTERS:
+            vectors = min(whole, max(1, REGISTERS // state))
+    return Schedule(grid, lane, blocked, vectors, weights=weights)
+
+
+def _ordered(values: Pass, axes: set[str]) -> list[str]:
+    order = [a.name for a in values.graph.axes]
+    return sorted(axes, key=lambda a: order.index(a) if a in order else len(order))
+
+
+def _weights(values: Pass) -> dict[str, int]:
+    """How many of the tensors that a pass uses have an axis innermost."""
+    found: dict[str, int] = {}
+    seen: set[str] = set()
+    every = [v for g in values.groups for v in g.values]
+    for v in every:
+        names = {x.buffer for x in n.postorder([v.special or v.value]) if isinstance(x, n.Load)}
+        names |= {v.store} if v.store else set()
+        for name in names - seen:
+            seen.add(name)
+            b = values.buffers[name]
+            if b.role in ("input", "output", "workspace") and b.axes and b.axes[-1] not in (n.BATCH, n.TIME):
+                found[b.axes[-1]] = found.get(b.axes[-1], 0) + 2
+    for c in values.carries.values():
+        if c.axes and c.axes[-1] != n.BATCH:
+            found[c.axes[-1]] = found.get(c.axes[-1], 0) + 1
+    return found
+
+
+def _contracts(values: Pass) -> bool:
+    """Whether a pass has products with what is the same at every step: several steps at once read it once."""
+    return any(v.op == "sum" for g in values.groups for v in g.values)
+
+
+def parallel_axes(values: Pass) -> set[str]:
+    """The axes along which every index can be computed alone."""
+    every: list[Value] = [v for g in values.groups for v in g.values]
+    every += [*values.after, *values.final, *values.starts, *values.carries.values()]
+    every += [c for cs in values.resets.values() for c in cs]
+    axes = {a for v in every for a in v.axes if a not in (n.BATCH, n.TIME, n.LAG)}
+    bad: set[str] = {a for a in axes if n.base_axis(a) != a} | {n.base_axis(a) for a in axes if n.base_axis(a) != a}
+    for v in every:
+        bad |= set(v.over)
+        if v.total is not None or v.carry or v.place is not None or v.store:
+            pass
+        for node in n.postorder([v.special if v.special is not None else v.value]):
+            bad |= _moves(node)
+    stateful = [*values.carries.values(), *(c for cs in values.resets.values() for c in cs)]
+    for c in stateful:
+        if any(v.total is c for v in values.totals):
+            bad |= axes - set(c.axes)
+    return {a for a in axes - bad if all(a in c.axes or _alone(c, every, a) for c in stateful)}
+
+
+def _alone(c: Value, every: list[Value], axis: str) -> bool:
+    """Whether a carry without the axis may be computed by every cell for itself."""
+    return True
+
+
+def _moves(node: Node) -> set[str]:
+    """The axes that a node reads elsewhere than where it stands."""
+    match node:
+        case n.Rename(pairs=pairs):
+            return {n.base_axis(a) for pair in pairs for a in pair if pair[0] != pair[1]}
+        case n.Pick(axis=axis) | n.Shift(axis=axis) | n.Flip(axis=axis) | n.Cumulative(axis=axis):
+            return {axis}
+        case n.Solve(row=row, col=col) | n.Expm(row=row, col=col):
+            return {n.base_axis(row), n.base_axis(col), row, col}
+        case n.Frames(axis=axis):
+            return {axis}
+        case n.Reduce(over=over):
+            return set(over)
+        case _:
+            return set()

@@ -1,0 +1,573 @@
+"""A pass as values with a place: what is computed at each step, in loops over which axes, and where it is kept.
+
+The kernel IR says what a tile is, as expressions over named axes. Here each expression that cannot be written out where
+it is used becomes a `Value`: sums and other reductions, what is read at another index than its own, what a loop carries,
+and whatever a `Let` names. Everything between is written inline. Values are put into groups: a group is one sweep over
+the steps of a chunk, and a value that another group, or another step, needs is kept for every step of the chunk.
+
+    Let a = exp(-d * A)     Value a  [D, N]           group 0
+    for each step           Value h  [D, N]           group 0, carried
+        h = a * h + b
+    y = C @ h_all           Value y  [D], over N      group 0: nothing is read at another step
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ssmc.expr import nodes as n
+from ssmc.expr.nodes import Axes, Kind, Node
+from ssmc.expr.ops import OPS
+from ssmc.kernel import nodes as k
+from ssmc.source import Span
+
+
+class NotPrintable(Exception):
+    """What the program holds and this backend has no code for; another backend runs it."""
+
+
+AFTER = 1 << 20  # the group of what is computed when all steps of a chunk are done
+
+
+@dataclass(eq=False)
+class Value:
+    """One value. `axes` are those of its array, without time; `over` the axes that `op` reduces, time perhaps among them.
+
+    `timed`: it is another one at every step. `carry`: it lives from step to step, and `value` is what it begins with.
+    `store`: it is written to that buffer and not kept. `total`: it is added to that carry.
+    `serial`: how it is computed where lanes cannot work along an axis (`cumulative`, `shift`, `solve`, `expm`).
+    """
+
+    name: str
+    axes: Axes
+    kind: Kind
+    value: Node
+    op: str = ""
+    over: Axes = ()
+    timed: bool = True
+    group: int = 0
+    span: Span | None = None
+    carry: bool = False
+    store: str = ""
+    total: Value | None = None
+    serial: bool = False
+    special: Node | None = None
+    place: Value | None = None  # the carry whose array it takes, its next value
+    crosses: bool = False  # read in another group: kept for every step of the chunk
+    reads: list[Value] = field(default_factory=list)
+    behind: list[Value] = field(default_factory=list)  # stores of the sequences that it reads at other steps
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.axes} over {self.over} group {self.group}>"
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """Values of `signal` at earlier steps (later ones, where `reverse`), and what came before the sequence."""
+
+    signal: Node  # a Load of a whole sequence
+    halo: Node  # a Load of a state entry, oldest first
+    reverse: bool
+
+
+@dataclass
+class Group:
+    """One sweep over the steps of a chunk."""
+
+    reverse: bool | None = None
+    values: list[Value] = field(default_factory=list)
+    sequential: bool = False
+
+
+class Pass:
+    """The values of a pass, in order."""
+
+    def __init__(
+        self,
+        program: k.Program,
+        p: k.Pass,
+        spare: dict[str, k.Buffer],
+        line_starts: dict[str, Node],
+        step: bool = False,
+    ) -> None:
+        self.program, self.p = program, p
+        self.graph, self.arena = program.graph, program.arena
+        self.spare = spare  # whole sequences that this printer needs beside the program's own
+        self.buffers = {b.name: b for b in program.buffers} | spare
+        self.line_starts = line_starts  # boundaries of delay lines: what the line began with, of any pass
+        self.step = step
+        self.of: dict[Node, Value] = {}  # what stands for an expression
+        self.named: dict[str, Value | Node] = {}  # what a Local stands for
+        self.scratch: dict[str, Value] = {}
+        self.groups: list[Group] = [Group()]
+        self.carries: dict[str, Value] = {}
+        self.lines: dict[str, Node] = {}  # a delay line's carry -> what it begins with
+        self.totals: list[Value] = []
+        self.after: list[Value] = []  # when all steps of a chunk are done
+        self.final: list[Value] = []
+        self.starts: list[Value] = []  # stored at the beginning of a chunk: boundaries
+        self.resets: dict[int, list[Value]] = {}  # carries that begin again in each chunk, by group
+        self.names: set[str] = set()
+        self.reverse = p.loop.reverse
+        self.promoted: dict[Node, tuple[n.Load, Value]] = {}  # sequences made here that lines delay
+        carries = [c for c in p.loop.carries if n.LAG not in c.target.axes]
+        self.sequential = bool(carries) or any(isinstance(s, k.For) for s in p.loop.body)
+        self._collect()
+
+    # -- reading the statements ----------------------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        loop = self.p.loop
+        if self.p.before:
+            raise NotPrintable("a past that grows")
+        carried = {c.target.name: c for c in loop.carries}
+        for name, c in carried.items():
+            if n.LAG in c.target.axes:
+                self.lines[name] = c.init
+            else:
+                self.carries[name] = Value(name, c.target.axes, c.target.kind, c.init, carry=True)
+                self.named[name] = self.carries[name]
+        for s in loop.body:
+            self._statement(s, inside=False)
+        for f in self.p.final:
+            self.final.append(self._made(self._stored(f.buffer, f.value, f.span, AFTER)))
+        self._sink()
+        for g in self.groups:
+            for v in g.values:
+                for r in v.reads:
+                    if r.timed and not r.carry and r.group < v.group:
+                        r.crosses = True
+                    if not r.timed and not r.carry and not self.sequential and r.group < v.group:
+                        raise NotPrintable("a value between two sweeps")
+        for v in (v for g in self.groups for v in g.values if self.sequential is False):
+            if v.crosses:
+                raise NotPrintable("a value between two sweeps")
+
+    def _statement(self, s: k.Statement, inside: bool) -> None:
+        match s:
+            case k.Let(target=target, value=value, span=span):
+                self._let(target, value, span, inside)
+            case k.Store(buffer=buffer, value=value, span=span):
+                b = self.buffers[buffer]
+                if b.role == "scratch":
+                    v = self._whole(value, buffer, span, b.axes, b.kind)
+                    self.scratch[buffer] = v
+                elif b.role == "boundary" and isinstance(value, n.Local) and value.name in self.lines:
+                    self.line_starts[buffer] = self.lines[value.name]
+                elif b.role == "boundary":
+                    if isinstance(value, n.Local) and isinstance(self.named.get(value.name), Value):
+                        self.line_starts[buffer] = self.named[value.name].value  # type: ignore[union-attr]
+                    self.starts.append(self._made(self._stored(buffer, value, span, -1)))
+                else:
+                    self._place(self._stored(buffer, value, span, 0))
+            case k.Set(target=target, value=value, span=span):
+                self._set(target, value, span, inside)
+            case k.For():
+                self._loop(s)
+            case k.Section():
+                pass
+
+    def _let(self, target: n.Local, value: Node, span: Span | None, inside: bool) -> None:
+        if self._view(value):
+            self.named[target.name] = value
+            return
+        self.named[target.name] = self._value(target.name, value, span)
+
+    def _view(self, value: Node) -> bool:
+        while isinstance(value, n.Rename | n.Pick):
+            value = value.arg
+        return isinstance(value, n.Local | n.Load | n.Const | n.Size)
+
+    def _loop(self, loop: k.For) -> None:
+        group = self._open(loop.reverse, self._required(loop))
+        for c in loop.carries:
+            outer = self.named.get(c.init.name) if isinstance(c.init, n.Local) else None
+            if isinstance(outer, Value) and outer.carry and outer.axes == c.target.axes:
+                self.named[c.target.name] = outer
+                continue
+            v = Value(c.target.name, c.target.axes, c.target.kind, c.init, carry=True)
+            self.named[c.target.name] = v
+            self._made(v)
+            at = max([group, *(self._after_group(r) for r in v.reads)])
+            self.resets.setdefault(at, []).append(v)
+            group = at
+        self.least = group
+        self.direction = loop.reverse
+        self.inside = True
+        sets = [s for s in loop.body if isinstance(s, k.Set)]
+        for s in loop.body:
+            if not isinstance(s, k.Set):
+                self._statement(s, inside=True)
+        for s in sets:
+            self._statement(s, inside=True)
+        self.inside, self.least, self.direction = False, 0, None
+
+    inside = False
+    least = 0
+    direction: bool | None = None
+
+    def _required(self, loop: k.For) -> int:
+        """The first group in which all is there that a loop over the steps reads."""
+        roots = [c.init for c in loop.carries]
+        roots += [s.value for s in loop.body if isinstance(s, k.Let | k.Set | k.Store)]
+        found = 0
+        todo = list(roots)
+        while todo:
+            for x in n.postorder([todo.pop()]):
+                known = self.named.get(x.name) if isinstance(x, n.Local) else None
+                if isinstance(x, n.Load) and x.buffer in self.scratch:
+                    known = self.scratch[x.buffer]
+                if isinstance(known, Value):
+                    found = max(found, self._ready(known))
+                elif known is not None:
+                    todo.append(known)
+        return found
+
+    def _open(self, reverse: bool, least: int) -> int:
+        """The first group from `least` that runs in a direction, or can."""
+        for i, g in enumerate(self.groups):
+            if i >= least and g.reverse in (None, reverse):
+                return i
+        while len(self.groups) < least:
+            self.groups.append(Group())
+        self.groups.append(Group(reverse))
+        return len(self.groups) - 1
+
+    def _set(self, target: n.Local, value: Node, span: Span | None, inside: bool) -> None:
+        if not inside and target.name in self.lines:
+            # a delay line over a whole sequence is read where the sequence is
+            self.named[target.name] = value
+            return
+        carry = self.named[target.name]
+        assert isinstance(carry, Value)
+        if not inside:
+            source = self.named.get(value.name) if isinstance(value, n.Local) else None
+            if source is carry:
+                return
+            added = self._added(target, value)
+            if added is not None:
+                total = Value(f"{carry.name}_sum", carry.axes, carry.kind, added.arg, "sum", added.over, True, span=span)
+                total.total = carry
+                self.totals.append(total)
+                self._place(total)
+                return
+            v = Value(f"{carry.name}_next", carry.axes, carry.kind, value, timed=False, span=span, group=AFTER)
+            v.place = carry
+            self.after.append(self._made(v))
+            return
+        v = self._whole(value, f"{carry.name}_next", span, target.axes, target.kind)
+        if v.place is not None or v.carry:
+            copy = Value(f"{carry.name}_next", target.axes, target.kind, value, span=span)
+            self._place(copy)
+            v = copy
+        v.place = carry
+
+    def _added(self, target: n.Local, value: Node) -> n.Reduce | None:
+        """What a chunk adds to a carry, where that is a sum over its steps."""
+        if not (isinstance(value, n.Map) and value.op == "add"):
+            return None
+        for mine, other in (value.args, value.args[::-1]):
+            if isinstance(mine, n.Local) and mine.name == target.name:
+                if isinstance(other, n.Reduce) and other.op == "sum" and n.TIME in other.over:
+                    return other
+        return None
+
+    # -- values --------------------------------------------------------------------------------------------------
+
+    def fresh(self, name: str) -> str:
+        taken = self.names | set(self.buffers)
+        wish, count = name, 2
+        while wish in taken:
+            wish, count = f"{name}_{count}", count + 1
+        self.names.add(wish)
+        return wish
+
+    def _value(self, name: str, node: Node, span: Span | None) -> Value:
+        """The value of an expression under a name."""
+        if node in self.of:
+            return self.of[node]
+        axes = tuple(a for a in node.axes if a != n.TIME)
+        timed = n.TIME in node.axes or self.inside or self.step
+        if isinstance(node, n.Reduce) and node.op == "logsumexp":
+            v = self._place(Value(self.fresh(name), axes, node.kind, self._logsumexp(node), timed=timed, span=span))
+            self.of[node] = v
+            return v
+        v = Value(self.fresh(name), axes, node.kind, node, timed=timed, span=span)
+        if isinstance(node, n.Reduce):
+            v.op, v.over, v.value = node.op, node.over, node.arg
+        elif _serial(node):
+            v.serial, v.special = True, node
+        self.of[node] = v
+        return self._place(v)
+
+    def _logsumexp(self, node: n.Reduce) -> Node:
+        """log(sum(exp(x))), by way of the largest; of nothing but -inf it is -inf."""
+        ar = self.arena
+        most = ar.reduce("max", node.arg, node.over)
+        shift = ar.where(ar.map("lt", ar.map("abs", most), ar.const(float("inf"))), most, ar.const(0.0))
+        total = ar.reduce("sum", ar.exp(ar.sub(node.arg, shift)), node.over)
+        return ar.add(ar.map("log", total), shift)
+
+    def _whole(self, node: Node, name: str, span: Span | None, axes: Axes, kind: Kind) -> Value:
+        """The value of an expression, with all of these axes."""
+        axes = tuple(a for a in axes if a != n.TIME)
+        known = self.named.get(node.name) if isinstance(node, n.Local) else self.of.get(node)
+        if isinstance(known, Value) and set(known.axes) == set(axes) and known.kind == kind and known.timed:
+            return known
+        if isinstance(node, n.Reduce) and set(node.axes) - {n.TIME} == set(axes) and node.kind == kind:
+            return self._value(name, node, span)
+        return self._place(Value(self.fresh(name), axes, kind, node, span=span))
+
+    def _stored(self, buffer: str, node: Node, span: Span | None, group: int) -> Value:
+        b = self.buffers[buffer]
+        axes = tuple(a for a in b.axes if a != n.TIME)
+        v = Value(f"store {buffer}", axes, b.kind, node, timed=n.TIME in b.axes or self.step, span=span, store=buffer)
+        v.group = group
+        return v
+
+    def _made(self, v: Value) -> Value:
+        """A value with what it needs made before."""
+        node = v.special if v.special is not None else v.value
+        self._needs(v, node, root=v.special is not None)
+        return v
+
+    def _place(self, v: Value) -> Value:
+        """A value in the first group that can take it."""
+        self._made(v)
+        group = max([self.least, *(self._ready(r) for r in v.reads)])
+        group = max([group, *(s.group + (0 if self.sequential else 1) for s in v.behind)])
+        if self.inside:
+            while len(self.groups) <= group:
+                self.groups.append(Group())
+            if self.groups[group].reverse not in (None, self.direction):
+                raise NotPrintable(f"`{v.name}` runs in two directions")
+            self.groups[group].reverse = self.direction
+            self.groups[group].sequential = True
+        while len(self.groups) <= group:
+            self.groups.append(Group())
+        v.group = group
+        self.groups[group].values.append(v)
+        return v
+
+    def _ready(self, read: Value) -> int:
+        """The first group in which a value can be read."""
+        if read.carry:
+            return 0
+        if not read.timed:
+            return self._after_group(read)
+        return read.group
+
+    def _after_group(self, read: Value) -> int:
+        return read.group + 1 if n.TIME in read.over else read.group
+
+    def _needs(self, v: Value, node: Node, root: bool = False) -> None:
+        """Make what an expression cannot be written without, and note what it reads."""
+        found = self.of.get(node)
+        if found is not None and found is not v:
+            self._note(v, found)
+            return
+        if not root and self._own_place(node):
+            # a Reduce or the like inside an expression: a value by a name that says what it is
+            self._note(v, self._value(f"{v.name.removeprefix('store ')}_{_word(node)}", node, v.span))
+            return
+        match node:
+            case n.Local(name=name):
+                self._local(v, name)
+            case n.Load(buffer=buffer) if buffer in self.scratch:
+                self._note(v, self.scratch[buffer])
+            case n.Lag() if self.chunk_lag(node) is not None:
+                self._needs(v, node.arg)
+                self._needs(v, node.halo)
+            case n.Lag() | n.Frames():
+                self._line(v, node)
+            case n.Flip(arg=n.Lag() | n.Frames() as inner, axis=n.TIME):
+                self._needs(v, inner)
+            case n.Tail(arg=arg, halo=halo) if not self._line_carry(halo):
+                self._needs(v, arg)
+                self._needs(v, halo)
+            case n.Tail():
+                self._line(v, node)
+            case n.Prefix() | n.Scores() | n.Gather() | n.FftConv() | n.Geometric() | n.Moment() | n.Append() | n.Start():
+                raise NotPrintable(type(node).__name__)
+            case n.Table() | n.Draw():
+                raise NotPrintable(type(node).__name__)
+            case _:
+                kids = n.children(node)
+                if _serial(node) and root:
+                    # its operand is read at other indices: it needs an array
+                    for x in kids:
+                        self._arrays(v, x)
+                    return
+                for x in kids:
+                    if self._worth(x, node):
+                        self._note(v, self._value(f"{v.name.removeprefix('store ')}_{_word(x)}", x, v.span))
+                    else:
+                        self._needs(v, x)
+
+    def _arrays(self, v: Value, node: Node) -> None:
+        if isinstance(node, n.Const) or (self._view(node) and not isinstance(node, n.Rename | n.Pick)):
+            self._needs(v, node)
+        else:
+            self._note(v, self._value(f"{v.name}_arg", node, v.span))
+
+    def _own_place(self, node: Node) -> bool:
+        return isinstance(node, n.Reduce) or _serial(node)
+
+    def _worth(self, child: Node, parent: Node) -> bool:
+        """Whether part of an expression is computed before the loops over axes that it does not have."""
+        if set(child.axes) >= set(parent.axes) and not isinstance(parent, n.Reduce):
+            return False
+        wide = set(parent.axes) | (set(parent.over) if isinstance(parent, n.Reduce) else set())
+        return set(child.axes) < wide and bool(set(child.axes) or True) and self._costly(child)
+
+    def _costly(self, node: Node) -> bool:
+        if isinstance(node, n.Map):
+            return OPS[node.op].cost > 1 and node.op != "where" or any(map(self._costly, node.args))
+        return isinstance(node, n.Rename | n.Pick) and self._costly(node.arg)
+
+    def _note(self, v: Value, read: Value) -> None:
+        if read not in v.reads:
+            v.reads.append(read)
+
+    def _local(self, v: Value, name: str) -> None:
+        found = self.named.get(name)
+        if isinstance(found, Value):
+            self._note(v, found)
+        elif found is not None:
+            self._needs(v, found)
+        elif name in self.lines:
+            raise NotPrintable(f"the delay line {name} itself")
+
+    # -- delay lines ---------------------------------------------------------------------------------------------
+
+    def chunk_lag(self, node: n.Lag) -> Value | None:
+        """The value of this chunk that is read some steps before, where it begins with a state and not with a line."""
+        if self._line_carry(node.halo) or n.LAG in node.halo.axes:
+            return None
+        signal = self._signal(node.arg)
+        if isinstance(signal, n.Local):
+            found = self.named.get(signal.name)
+            return found if isinstance(found, Value) else None
+        if isinstance(signal, n.Load) and signal.buffer in self.scratch:
+            return self.scratch[signal.buffer]
+        return None
+
+    def begins(self, halo: Node, carry: Value) -> bool:
+        """Whether `halo` is a carry itself."""
+        return isinstance(halo, n.Local) and self.named.get(halo.name) is carry
+
+    def reversed(self, halo: Node) -> bool:
+        """Whether what began with `halo` runs from the last step to the first."""
+        while True:
+            match halo:
+                case n.Local(name=name) if name in self.lines:
+                    halo = self.lines[name]
+                case n.Local(name=name):
+                    found = self.named.get(name)
+                    halo = found.value if isinstance(found, Value) else found  # type: ignore[assignment]
+                case n.Load(buffer=buffer) if buffer in self.line_starts:
+                    halo = self.line_starts[buffer]
+                case n.Load(buffer=buffer):
+                    entry = self.buffers[buffer].entry
+                    return self.graph.register[entry].reverse
+                case _:
+                    kids = n.children(halo)
+                    if not kids:
+                        raise NotPrintable("a delay line that begins with nothing")
+                    halo = kids[0]
+
+    def _line_carry(self, halo: Node) -> bool:
+        if isinstance(halo, n.Load) and halo.buffer in self.line_starts:
+            return n.LAG in halo.axes
+        return isinstance(halo, n.Local) and halo.name in self.lines
+
+    def _line(self, v: Value, node: n.Lag | n.Frames | n.Tail) -> None:
+        if isinstance(node, n.Frames) and not self._line_carry(node.halo):
+            # a window over what a loop over the steps carries, or over a state entry
+            self._needs(v, node.arg)
+            self._needs(v, node.halo)
+            return
+        signal = self._signal(node.arg)
+        if isinstance(signal, n.Load) and self.buffers[signal.buffer].role in ("input", "workspace"):
+            return
+        if self.inside or self.step:
+            raise NotPrintable("a delay line inside a loop over the steps")
+        if signal not in self.promoted:
+            axes = (n.BATCH, n.TIME, *(a for a in signal.axes if a not in (n.BATCH, n.TIME)))
+            name = self.fresh(f"{_label(signal)}_line")
+            self.spare[name] = self.buffers[name] = k.Buffer(name, axes, signal.kind, "workspace")
+            store = self._place(self._stored(name, signal, v.span, 0))
+            self.promoted[signal] = self.arena.load(name, axes, signal.kind), store
+        v.behind.append(self.promoted[signal][1])
+
+    def line(self, node: n.Lag | n.Frames | n.Tail) -> Line:
+        """What a delay line's value is read from."""
+        signal = self._signal(node.arg)
+        load = signal if isinstance(signal, n.Load) else self.promoted[signal][0]
+        load = self.promoted[signal][0] if signal in self.promoted else load
+        halo = node.halo
+        if isinstance(halo, n.Local):
+            halo = self.lines[halo.name]
+        if isinstance(halo, n.Load) and halo.buffer in self.line_starts:
+            halo = self.line_starts[halo.buffer]
+        return Line(load, halo, self.reversed(node.halo))
+
+    def _signal(self, arg: Node) -> Node:
+        """The sequence that a delay line delays, in the order of time."""
+        while True:
+            if isinstance(arg, n.Flip) and arg.axis == n.TIME:
+                arg = arg.arg
+            elif isinstance(arg, n.Local) and isinstance(self.named.get(arg.name), Node):
+                arg = self.named[arg.name]  # type: ignore[assignment]
+            else:
+                return arg
+
+    # -- where values go -----------------------------------------------------------------------------------------
+
+    def _sink(self) -> None:
+        """Values that only later groups read are computed there."""
+        every = [v for g in self.groups for v in g.values]
+        readers: dict[Value, list[Value]] = {}
+        for v in [*every, *self.after, *self.final]:
+            for r in v.reads:
+                readers.setdefault(r, []).append(v)
+        for v in reversed(every):
+            users = readers.get(v, [])
+            if self.groups[v.group].sequential and (v.place is not None or self._recurrent(v)):
+                continue
+            if not users or v.store or v.total is not None or n.TIME in v.over:
+                continue
+            least = min(u.group for u in users)
+            if v.group < least < AFTER:
+                if any(r.carry or (r.timed and r.group == v.group and self._recurrent(r)) for r in v.reads):
+                    continue
+                self.groups[v.group].values.remove(v)
+                v.group = least
+                at = min(self.groups[least].values.index(u) for u in users if u.group == least)
+                self.groups[least].values.insert(at, v)
+
+    def _recurrent(self, v: Value) -> bool:
+        return any(r.carry for r in v.reads)
+
+
+def _serial(node: Node) -> bool:
+    """Whether a node reads its operand at other indices along an axis: no lanes there."""
+    return (
+        isinstance(node, n.Cumulative | n.Solve | n.Expm)
+        or (isinstance(node, n.Shift))
+        or (isinstance(node, n.Flip) and node.axis != n.TIME)
+    )
+
+
+def _label(node: Node) -> str:
+    return node.name if isinstance(node, n.Local) else "signal"
+
+
+def _word(node: Node) -> str:
+    match node:
+        case n.Reduce(op=op):
+            return op
+        case n.Map(op=op):
+            return op
+        case _:
+            return type(node).__name__.lower()
