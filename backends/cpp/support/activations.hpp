@@ -1,17 +1,37 @@
 // Activations and other functions of real numbers.
 
 //: m_sigmoid
-// From t = e^-|x| <= 1: 1 / (1 + t), and t / (1 + t) for negative x; full relative accuracy in both tails.
+// 1 / (1 + e^-x) with e^-x = 2^n (1 + p) and 2^-h, h = n/2, taken out of both sides, so that nothing overflows and a
+// denormal result is rounded once: v = 2^(n - h), and (u + v) + v p is rounded once where a bit of u + v is not lost.
 template <class V> INLINE V m_sigmoid(V x) {
-    V t = m_exp(-magnitude(x));
-    return pick<V>(x < 0, t, real(1)) / (1 + t);
+    typedef typename of<V>::ints I;
+    V t, p = exp_parts(clamped(-x, LOWEST_EXPONENT, -real(LOWEST_EXPONENT)), t);
+    I n = as<I>(t) - as<bits>(real(ROUNDER)), h = n >> 1;
+    V u = power_of_two<V>(-h), v = power_of_two<V>(n - h), sum = u + v;
+    return u / (sum + (v * p + pick<V>(sum == v, u, real(0))));
+}
+
+//: tanh_small (float)
+// (tanh a - a) / a^3 for a <= 0.625, as a quotient in z = a^2 (rational interpolation); error 2^-26 of tanh.
+template <class V> INLINE V tanh_small(V z, V &below) {
+    below = horner(z, 1.0f, 0.4046468f);
+    return horner(z, -0.33333328f, -0.0015510664f);
+}
+
+//: tanh_small (double)
+// (tanh a - a) / a^3 for a <= 0.625, as a quotient in z = a^2 (rational interpolation); error 2^-57 of tanh.
+template <class V> INLINE V tanh_small(V z, V &below) {
+    below = horner(z, 1.0, 0.4614963991254931, 0.02329133187629886, 0.0002065337374875025);
+    return horner(z, -0.3333333333333333, -0.020498799708498872, -0.0001991780435861287);
 }
 
 //: m_tanh
-// From m = e^(2|x|) - 1: m / (m + 2). Beyond the bound it is 1 to rounding.
+// With a = |x|: a + a^3 P / Q where it is small, else 1 - 2 / (e^2a + 1); one quotient serves both.
 template <class V> INLINE V m_tanh(V x) {
-    V m = m_expm1(clamped(2 * magnitude(x), 0, 42));
-    return with_sign(m / (m + 2), x);
+    V a = magnitude(x), q, z = a * a, p = tanh_small(z, q);
+    typename of<V>::mask small = a < real(0.625);
+    V above = pick<V>(small, a * z * p, real(-2)), below = pick<V>(small, q, m_exp(2 * a) + 1);
+    return with_sign(pick<V>(small, a, real(1)) + above / below, x);
 }
 
 //: log1p_unit (float)
@@ -100,10 +120,14 @@ template <class V> INLINE V m_erf(V x) {
 }
 
 //: m_gelu
-// x/2 (1 + erf(x / sqrt 2)); on the negative side from erfc, which does not cancel.
+// x/2 (1 + erf(x / sqrt 2)); on the negative side from erfc, which does not cancel, with what the rounding of the
+// square lost put back (the square of the upper half of a number's digits is exact).
 template <class V> INLINE V m_gelu(V x) {
+    typedef typename of<V>::uints U;
     V z = x * real(0.70710678118654752), a = clamped(magnitude(z), 0, sizeof(real) == 4 ? 10.5 : 28);
-    V tail = m_exp(-a * a) * erfc_scaled(a);
+    V upper = as<V>(as<U>(a) & (~ubits(0) << (MANTISSA / 2 + 1))), lower = a - upper, square = a * a;
+    V lost = ((upper * upper - square) + 2 * upper * lower) + lower * lower;
+    V e = m_exp(-square), tail = (e - e * lost) * erfc_scaled(a);
     V near = 1 + (z + z * erf_small(z * z));
     return real(0.5) * x * pick<V>(magnitude(z) < 1, near, pick<V>(z < 0, tail, 2 - tail));
 }
@@ -137,10 +161,11 @@ template <class V> INLINE V m_imag(V x) { return x * 0; }
 template <class V> INLINE V m_conj(V x) { return x; }
 
 //: nearest
-// The nearest integer, halves to the even one. Adding ROUNDER drops the fraction; what is 2^MANTISSA and more has none.
+// The nearest integer, halves to the even one. Adding 2^MANTISSA drops the fraction; what is larger has none.
 template <class V> INLINE V nearest(V x) {
+    const real whole = real(i64(1) << MANTISSA);
     V a = magnitude(x);
-    return pick<V>(a < real(i64(1) << MANTISSA), with_sign((a + ROUNDER) - ROUNDER, x), x);
+    return pick<V>(a < whole, with_sign((a + whole) - whole, x), x);
 }
 
 //: m_round
@@ -247,7 +272,9 @@ template <int K, class V> INLINE V m_phi(V x) {
     if constexpr (K == 0) {
         return m_exp(x);
     } else {
-        V phi = pick<V>(x == 0, real(1), m_expm1(x) / x);
+        V phi = m_expm1(x) / x, half = m_exp(x * real(0.5));
+        phi = pick<V>(magnitude(x) < SMALLEST, real(1), phi);
+        phi = pick<V>(x > (sizeof(real) == 4 ? 80 : 700), half / x * half, phi);  // e^x overflows before phi does
         phi = pick<V>(x == INFINITE, x, phi);
         if constexpr (K == 1) return phi;
         V near = clamped(x, -2, 2), series = lift<V>(0);

@@ -28,6 +28,12 @@ template <class V> INLINE V m_exp2(V x) {
     return scaled(p, t);
 }
 
+//: LOWEST_EXPONENT (float)
+#define LOWEST_EXPONENT -104.5f  // e^x is 0 below
+
+//: LOWEST_EXPONENT (double)
+#define LOWEST_EXPONENT -746.0  // e^x is 0 below
+
 //: exp_parts (float)
 // e^x = 2^n (1 + p), with n in t (see `scaled`); |x| up to 2^16. p has full relative accuracy: 2^-26.
 template <class V> INLINE V exp_parts(V x, V &t) {
@@ -52,13 +58,13 @@ template <class V> INLINE V exp_parts(V x, V &t) {
 
 //: m_exp (float)
 template <class V> INLINE V m_exp(V x) {
-    V t, p = exp_parts(clamped(x, -104.5f, 89.5f), t);
+    V t, p = exp_parts(clamped(x, LOWEST_EXPONENT, 89.5f), t);
     return scaled(1.0f + p, t);
 }
 
 //: m_exp (double)
 template <class V> INLINE V m_exp(V x) {
-    V t, p = exp_parts(clamped(x, -746.0, 710.5), t);
+    V t, p = exp_parts(clamped(x, LOWEST_EXPONENT, 710.5), t);
     return scaled(1.0 + p, t);
 }
 

@@ -26,12 +26,18 @@ RARE double far_angle(double x, int &q) {
         w[i] = shift ? high << shift | low >> (64 - shift) : high;
     }
     typedef unsigned __int128 wide;
-    wide low = wide(m) * w[2], middle = wide(m) * w[1] + std::uint64_t(low >> 64);
-    wide product = (wide(m * w[0]) << 64) + middle;  // modulo 4, with 126 bits after the point
-    q = int(product >> 126);
-    __int128 fraction = __int128(product << 2);
+    wide last = wide(m) * w[2], middle = wide(m) * w[1] + std::uint64_t(last >> 64);
+    wide turns = (wide(m * w[0]) << 64) + middle;  // modulo 4, with 126 bits after the point
+    q = int(turns >> 126);
+    __int128 fraction = __int128(turns << 2);
     q += fraction < 0;  // past the middle: count down from the next quarter
-    double r = double(fraction) * (1.5707963267948966 / 340282366920938463463374607431768211456.0);
+    // times pi/2, both in two parts
+    const double unit = 1 / 340282366920938463463374607431768211456.0;
+    const double high = 1.5707963267948966, low = 6.123233995736766e-17;
+    double f = double(fraction), g = double(fraction - __int128(f)) * unit;
+    f *= unit;
+    double product = f * high, lost = __builtin_fma(f, high, -product);
+    double r = product + (lost + (f * low + g * high));
     if (b >> 63) { r = -r; q = -q; }
     q &= 3;
     return r;
@@ -43,7 +49,8 @@ RARE double far_angle(double x, int &q) {
 template <class V> INLINE V near_angle(V x, typename of<V>::ints &q) {
     V t = x * 0.636619772f + ROUNDER, n = t - ROUNDER;
     q = as<typename of<V>::ints>(t);
-    return (((x - n * 1.5703125f) - n * 0.000483751297f) - n * 7.54953362e-08f) - n * 2.56334407e-12f;
+    V high = (x - n * 1.5703125f) - n * 0.000483751297f, r = high - n * 7.54953362e-08f;
+    return r + (((high - r) - n * 7.54953362e-08f) - n * 2.56334407e-12f);  // what the rounding of r lost, and the rest
 }
 
 //: near_angle (double)
@@ -52,7 +59,8 @@ template <class V> INLINE V near_angle(V x, typename of<V>::ints &q) {
 template <class V> INLINE V near_angle(V x, typename of<V>::ints &q) {
     V t = x * 0.63661977236758134 + ROUNDER, n = t - ROUNDER;
     q = as<typename of<V>::ints>(t);
-    return (((x - n * 1.5707963267341256) - n * 6.077100506303966e-11) - n * 2.0222662487111665e-21) - n * 8.4784276603689e-32;
+    V high = (x - n * 1.5707963267341256) - n * 6.077100506303966e-11, r = high - n * 2.0222662487111665e-21;
+    return r + (((high - r) - n * 2.0222662487111665e-21) - n * 8.4784276603689e-32);  // what the rounding of r lost, and the rest
 }
 
 //: far_angles
@@ -127,7 +135,7 @@ template <class V> INLINE void sin_cos(V x, V &sine, V &cosine) {
 template <class V> INLINE V m_sin(V x) {
     V s, c;
     sin_cos(x, s, c);
-    return s;
+    return pick<V>(x == 0, x, s);  // -0
 }
 
 //: m_cos
@@ -141,7 +149,7 @@ template <class V> INLINE V m_cos(V x) {
 template <class V> INLINE V m_tan(V x) {
     V s, c;
     sin_cos(x, s, c);
-    return s / c;
+    return pick<V>(x == 0, x, s / c);  // -0
 }
 
 //: atan_poly (float)
