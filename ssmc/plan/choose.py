@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from ssmc.diagnostics import SpecError
@@ -12,6 +12,7 @@ from ssmc.plan.machines import Machine
 from ssmc.plan.machines import machine as find_machine
 from ssmc.plan.nodes import FORM_NAMES, Choice, Form, FormName, Plan
 from ssmc.plan.problems import FormNotLegal, NoStateForForm, NoSuchForm, TwoForms
+from ssmc.plan.saving import cut_for_backward, needed, what_is_kept
 from ssmc.plan.work import numbers, symbols
 from ssmc.recurrence.invariant import provably_stable
 from ssmc.recurrence.nodes import Analysis, Component
@@ -38,13 +39,17 @@ def choose(
     machine: str | Machine = "cpu",
     formulas: bool = False,
     gradients: bool = False,
+    saves: Collection[str] | None = None,
+    resumes: int = 0,
 ) -> Plan:
     """The plan for a request.
 
     A form's name asks for it wherever it is legal, and must be legal somewhere; a dictionary asks for the components of
     the states it names, where it must be legal. A name may end in a chunk length: `scan:128`, `recurrent:0` (the whole
-    sequence). `gradients` chooses for a forward with its backward. `formulas` fills in the costs' text and the lengths
-    at which the choice flips. Raises SpecError: no such form, not legal, no such target.
+    sequence). `gradients` chooses for a forward that autograd records. `saves` are registers that a forward saves for
+    its backward where chunks begin, as many of them as it can (`needed` of saving.py says which); `resumes` is the
+    length of those chunks, where the plan is the backward's. `formulas` fills in the costs' text and the lengths at
+    which the choice flips. Raises SpecError: no such form, not legal, no such target.
     """
     at = find_machine(machine)
     asked = _asked(analysis, form)
@@ -55,14 +60,38 @@ def choose(
         wanted = asked.get(component.index)
         given = (wanted.form, wanted.chunk) if wanted is not None and wanted.chunk is not None else None
         found = forms(analysis, component, q, at, letters, gradients, given)
-        choices.append(_choice(analysis, component, found, wanted, form, at))
-    choices = _together(analysis, choices, {i for i, w in asked.items() if w.chunk is not None})
+        states = resumes > 0 or bool(set(saves or ()) & set(component.registers))
+        choices.append(_choice(analysis, component, found, wanted, form, at, states))
+    lengths = {i: w.chunk for i, w in asked.items() if w.chunk is not None}
+    choices = _together(analysis, choices, set(lengths))
+    settled = next((chunk for chunk in lengths.values() if chunk), 0)
+    saving = cut_for_backward(analysis, choices, saves, q, at, settled) if saves else None
+    if chunk := saving.chunk if saving is not None else resumes:
+        choices = [replace(c, chunk=chunk) if c.chunk else c for c in choices]
     if formulas:
         choices = [
             _with_flips(analysis, component, choice, asked.get(component.index), sizes or {}, batch, at, gradients)
             for component, choice in zip(analysis.components, choices, strict=True)
         ]
-    return Plan(analysis, tuple(choices), saved_by(choices), at.name)
+    said = _said(analysis, choices, form, sizes, batch, length, at) if formulas else ""
+    return Plan(analysis, tuple(choices), said, at.name, saving)
+
+
+def _said(
+    analysis: Analysis,
+    choices: list[Choice],
+    form: str | Mapping[str, str],
+    sizes: Mapping[str, int] | None,
+    batch: int,
+    length: int,
+    at: Machine,
+) -> str:
+    """What the backward of the same request keeps, as a sentence."""
+    registers = needed(analysis.graph)
+    plan = choose(analysis, form=form, sizes=sizes, batch=batch, length=length, machine=at, saves=registers)
+    pairs = zip(analysis.components, choices, plan.choices, strict=True)
+    others = {", ".join(c.registers): now.form for c, alone, now in pairs if alone.form != now.form}
+    return what_is_kept(analysis, plan.saving, registers, others)
 
 
 def _together(analysis: Analysis, choices: list[Choice], fixed: set[int]) -> list[Choice]:
@@ -83,7 +112,9 @@ def _choice(
     wanted: Wanted | None,
     form: str | Mapping[str, str],
     at: Machine,
+    states: bool,
 ) -> Choice:
+    """The form of a component; `states`: one that has its states where chunks begin, unless another is asked for."""
     if not component.recurrent:
         return Choice(component.index, "recurrent", found[0].chunk, DELAY, found)
     legal = [f for f in found if f.legal]
@@ -97,15 +128,18 @@ def _choice(
                 [FormNotLegal(span, wanted.form, analysis.graph.name, (_reason(component, picked.reason),))]
             )
     # an FFT rounds relative to the largest value of the sequence: it is for those who ask, where states may grow
-    growing = any(f.name == "conv" for f in legal) and not provably_stable(analysis.graph, component)
-    safe = [f for f in legal if f.name != "conv" or not growing]
+    conv = any(f.name == "conv" for f in legal)
+    growing = conv and not provably_stable(analysis.graph, component)
+    safe = [f for f in legal if f.name != "conv" or not (growing or states)]
     best = min(safe, key=lambda f: (_seconds(f), FORM_NAMES.index(f.name)))
     rest = sorted((f for f in safe if f is not best), key=_seconds)
     why = "the only legal form"
     if rest:
         others = ", ".join(f"{f.name} {in_words(_seconds(f))}" for f in rest)
         why = f"cheapest by estimate on {at.name}: {in_words(_seconds(best))}, against {others}"
-    if growing:
+    if conv and states:
+        why += "; conv only if asked for, since it has no states where chunks begin, which gradients are computed from"
+    elif growing:
         why += "; conv only if asked for, since the decay may exceed 1 and an FFT loses the small beside the large"
     if wanted is not None:
         why = f"`{wanted.form}` is not legal here; {why}"
@@ -170,19 +204,6 @@ def _wanted(text: str) -> Wanted:
 
 def _reason(component: Component, why: str) -> str:
     return f"{', '.join(f'`{r}`' for r in component.registers)}: {why}"
-
-
-def saved_by(choices: list[Choice]) -> str:
-    """What the backward keeps of the forward, as a sentence."""
-    chunks = sorted({c.chunk for c in choices if c.chunk})
-    whole = [c for c in choices if not c.chunk]
-    parts = []
-    if chunks:
-        steps = " or ".join(map(str, chunks))
-        parts.append(f"keeps the states every {steps} steps, at chunk boundaries; recomputes everything inside a chunk")
-    if whole:
-        parts.append("keeps a convolution's inputs, its kernel and transforms")
-    return "; ".join(parts) or "keeps the inputs"
 
 
 def _with_flips(

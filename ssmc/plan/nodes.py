@@ -57,15 +57,30 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Saving:
+    """`registers` are saved for the backward where each chunk of `chunk` steps begins; `bytes` of float32 in all."""
+
+    chunk: int
+    registers: tuple[str, ...]
+    bytes: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
 class Plan:
-    """A choice a component, in the order of `analysis.components`. `saved` says what the backward keeps."""
+    """A choice a component, in the order of `analysis.components`.
+
+    `saving` is what a forward saves that was planned to be followed by its backward. `saved` says what a backward keeps
+    and what it computes again.
+    """
 
     analysis: Analysis = field(repr=False)
     choices: tuple[Choice, ...]
     saved: str = ""
     machine: str = ""
+    saving: Saving | None = None
 
     @property
     def key(self) -> tuple[tuple[str, int], ...]:
         """What generated code depends on."""
-        return tuple((c.form, c.chunk) for c in self.choices)
+        saved = [(r, self.saving.chunk) for r in self.saving.registers] if self.saving is not None else []
+        return (*((c.form, c.chunk) for c in self.choices), *saved)

@@ -241,8 +241,40 @@ def test_targets() -> None:
 
 def test_what_is_saved() -> None:
     spec = ssmc.compile(HEAD + SPECS["fixed"])
-    assert "every 128 steps" in spec.plan(form="scan:128").saved
-    assert "convolution" in spec.plan(form="conv").saved
+    scan = spec.plan({"D": 32}, length=1000, form="scan:128").saved
+    assert "saves h where chunks of 128 steps begin: 1.02 kB" in scan  # 8 chunks of 32 numbers
+    assert "first runs h again from the start" in spec.plan(form="conv").saved
+    modes = (
+        "ssm s\naxis D, N\neach D\ninput x[D]\nparam a[D, N], c[D, N] complex\nstate h[D, N] complex\n"
+        "h = exp(-exp(a) + 1j*a)*h + x\noutput y[D] = real(c · h)\n"
+    )
+    stable = ssmc.compile(modes).plan()
+    assert stable.choices[0].form == "conv"
+    assert "with a backward h runs as recurrent" in stable.saved
+    assert ssmc.compile("ssm s\ninput x\nstate h\nh = 0.5*h + x\noutput y = h\n").plan().saved == (
+        "keeps the inputs: no gradient needs a state"
+    )
+    grows = ssmc.compile("ssm s\naxis T\ninput x\noutput y = sum[T](past[T](x))\n").plan().saved
+    assert grows.startswith("recorded by PyTorch's autograd")
+
+
+def test_a_forward_that_saves() -> None:
+    """Chunks balance the boundaries' memory against the chunk's own; a length asked for, or a form's own, is kept."""
+    spec = ssmc.compile("ssm s\naxis D\ninput x[D], g[D]\nstate h[D]\nh = sigmoid(g)*h + x\noutput y[D] = h\n")
+
+    def chunk(length: int, form: str = "recurrent", resumes: int = 0) -> int:
+        plan = choose(spec.analysis, form=form, sizes={"D": 64}, length=length, saves={"h"})
+        assert plan.saving is not None
+        assert plan.saving.registers == ("h",)
+        assert [c.chunk for c in plan.choices] == [plan.saving.chunk]
+        assert plan.saving.bytes == 4 * 64 * -(-length // plan.saving.chunk)
+        return plan.saving.chunk
+
+    assert 16 <= chunk(64) < chunk(4096) <= chunk(1 << 20)
+    assert chunk(4096, "scan:32") == 32
+    assert choose(spec.analysis, saves={"h"}).key != choose(spec.analysis).key
+    assert choose(spec.analysis, form="recurrent:0", saves={"h"}).saving is None
+    assert [c.chunk for c in choose(spec.analysis, resumes=48).choices] == [48]
 
 
 @pytest.mark.parametrize("gradients", [False, True])
