@@ -14,7 +14,7 @@ into it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ssmc.backends.torch import adjoint, support
 from ssmc.backends.torch.expressions import DTYPES, method
@@ -34,18 +34,33 @@ SAVING = "tuple[tuple[Tensor, ...], dict[str, Any], dict[str, Tensor]]"
 def print_program(program: k.Program, standalone: bool = False) -> str:
     """The module's text, before formatting. With `standalone` it has `apply` too, which a person calls."""
     scope = Scope(program)
-    scope.used.add("_precision")
-    functions = [_initial(scope), _sequence(scope)]
+    functions = [initial(scope), _sequence(scope)]
     if program.step:
         functions.append(_step(scope))
+    return module_text(scope, functions, standalone)
+
+
+def module_text(
+    scope: Scope,
+    functions: list[list[str]],
+    standalone: bool,
+    more: Sequence[str] = (),
+    imports: Sequence[str] = (),
+) -> str:
+    """A module of these functions, the first of which is `initial`'s, and of the helpers that they use.
+
+    `more` goes before the functions, `imports` are the modules that it needs.
+    """
+    scope.used.add("_precision")
     if standalone:
-        functions.append(print_apply(scope, "\n".join(line for f in functions for line in f)))
-    helpers = [inspect.getsource(f).rstrip() for f in HELPERS if f.__name__ in scope.used]
+        functions = [*functions, print_apply(scope, "\n".join(line for f in functions for line in f))]
+    helpers = [*(inspect.getsource(f).rstrip() for f in HELPERS if f.__name__ in scope.used), *more]
     body = ["\n".join(f) for f in functions]
-    return "\n\n\n".join([_header(scope, "\n".join([*helpers, *body]), standalone), *helpers, *body]) + "\n"
+    header = _header(scope, "\n".join([*helpers, *body]), standalone, imports)
+    return "\n\n\n".join([header, *helpers, *body]) + "\n"
 
 
-def _header(scope: Scope, body: str, standalone: bool) -> str:
+def _header(scope: Scope, body: str, standalone: bool, imports: Sequence[str]) -> str:
     graph, program = scope.graph, scope.program
     file = one_line(graph.source.name.rsplit("/", 1)[-1])
     out = [
@@ -60,8 +75,7 @@ def _header(scope: Scope, body: str, standalone: bool) -> str:
     out += ["#", *(f"#   {line}" for line in usage(scope))] if standalone else []
     out += ["", "from __future__ import annotations", ""]
     used = names_in(body)
-    if "math" in used:
-        out.append("import math")
+    out += [f"import {name}" for name in sorted({*imports, *({"math"} & used)})]
     names = [x for x in ("Callable", "Sequence") if x in used]
     if names:
         out.append(f"from collections.abc import {', '.join(names)}")
@@ -87,7 +101,8 @@ def _filled(parts: list[str]) -> list[str]:
     return lines
 
 
-def _signature(name: str, scope: Scope, lead: str, roles: tuple[str, ...], result: str, doc: str) -> list[str]:
+def signature(name: str, scope: Scope, lead: str, roles: tuple[str, ...], result: str, doc: str) -> list[str]:
+    """The head of a generated function, with the ports of `roles` for arguments after `lead`."""
     ports = "".join(f", {b.name}: Tensor" for b in scope.of_role(*roles))
     return [f"def {name}(*, {lead}{ports}) -> {result}:", f'{INDENT}"""{doc}"""']
 
@@ -96,12 +111,13 @@ def _prologue(scope: Scope, like: str) -> list[str]:
     return [*scope.size_lines(), f"real, cplx, device = _precision({like})"]
 
 
-def _initial(scope: Scope) -> list[str]:
+def initial(scope: Scope) -> list[str]:
+    """The function `initial_state`."""
     ex = scope.expressions(scope.names())
     entries = ['"t": 0,']
     for name, value in scope.program.initial:
         b = next(b for b in scope.of_role("state") if b.entry == name)
-        shape = ", ".join(_dimension(scope, b, a) for a in b.axes)
+        shape = ", ".join(dimension(scope, b, a) for a in b.axes)
         if is_number(value):
             shape = f"{shape}," if len(b.axes) == 1 else shape
             code = f"torch.full(({shape}), {ex.code(value)}, dtype={DTYPES[b.kind]}, device=device)"
@@ -113,7 +129,7 @@ def _initial(scope: Scope) -> list[str]:
         entries.append(f'"{name}": {code},')
     return pruned(
         [
-            *_signature(
+            *signature(
                 "initial_state",
                 scope,
                 "sizes: dict[str, int], batch: int, like: Tensor",
@@ -128,11 +144,12 @@ def _initial(scope: Scope) -> list[str]:
 
 def _nothing(scope: Scope, b: k.Buffer) -> str:
     """An output over no steps."""
-    shape = ", ".join("0" if a == n.TIME else _dimension(scope, b, a) for a in b.axes)
+    shape = ", ".join("0" if a == n.TIME else dimension(scope, b, a) for a in b.axes)
     return f"torch.zeros({shape}, dtype={DTYPES[b.kind]}, device=device)"
 
 
-def _dimension(scope: Scope, b: k.Buffer, axis: str) -> str:
+def dimension(scope: Scope, b: k.Buffer, axis: str) -> str:
+    """The length of a dimension of a buffer, as code."""
     if axis == n.BATCH:
         return "batch"
     if axis != n.LAG:
@@ -181,7 +198,7 @@ def _sequence(scope: Scope) -> list[str]:
         doc += f"\n\n{INDENT}`saved` are the forward's states {every}, from the first on: (batch, chunks, …).\n{INDENT}"
     return pruned(
         [
-            *_signature(
+            *signature(
                 "sequence_saving" if saving else "sequence",
                 scope,
                 lead,
@@ -223,7 +240,7 @@ def _step(scope: Scope) -> list[str]:
     body += ["new_state = {", *indented(entries), "}", _returned(scope, outputs)]
     return pruned(
         [
-            *_signature(
+            *signature(
                 "step",
                 scope,
                 "sizes: dict[str, int], batch: int, state: dict[str, Any]",
