@@ -120,15 +120,15 @@ template <class V> INLINE V m_erf(V x) {
 }
 
 //: m_gelu
-// x/2 (1 + erf(x / sqrt 2)); on the negative side from erfc, which does not cancel, with what the rounding of the
-// square lost put back (the square of the upper half of a number's digits is exact).
+// x/2 (1 + erf(x / sqrt 2)); on the negative side from erfc, which does not cancel, with what the rounding of x^2 lost
+// put back (the square of the upper half of a number's digits is exact).
 template <class V> INLINE V m_gelu(V x) {
     typedef typename of<V>::uints U;
-    V z = x * real(0.70710678118654752), a = clamped(magnitude(z), 0, sizeof(real) == 4 ? 10.5 : 28);
+    V a = clamped(magnitude(x), 0, sizeof(real) == 4 ? 15 : 40);
     V upper = as<V>(as<U>(a) & (~ubits(0) << (MANTISSA / 2 + 1))), lower = a - upper, square = a * a;
     V lost = ((upper * upper - square) + 2 * upper * lower) + lower * lower;
-    V e = m_exp(-square), tail = (e - e * lost) * erfc_scaled(a);
-    V near = 1 + (z + z * erf_small(z * z));
+    V e = m_exp(real(-0.5) * square), tail = (e - e * (real(0.5) * lost)) * erfc_scaled(a * real(0.70710678118654752));
+    V z = x * real(0.70710678118654752), near = 1 + (z + z * erf_small(z * z));
     return real(0.5) * x * pick<V>(magnitude(z) < 1, near, pick<V>(z < 0, tail, 2 - tail));
 }
 

@@ -44,7 +44,8 @@ RARE double far_angle(double x, int &q) {
 }
 
 //: near_angle (float)
-// x = q pi/2 + r for |x| < 12000: pi/2 in four parts of 11 bits and the rest, q times each exact (Cody and Waite).
+// x = q pi/2 + r for |x| < 12000: pi/2 in three parts of 11 bits and the rest. q times each of the
+// three is exact, and the first two differences are (Cody and Waite).
 #define NEAR_ANGLE 12000.0f
 template <class V> INLINE V near_angle(V x, typename of<V>::ints &q) {
     V t = x * 0.636619772f + ROUNDER, n = t - ROUNDER;
@@ -54,13 +55,14 @@ template <class V> INLINE V near_angle(V x, typename of<V>::ints &q) {
 }
 
 //: near_angle (double)
-// x = q pi/2 + r for |x| < 10^6: pi/2 in three parts of 33 bits and the rest, q times each exact (Cody and Waite).
+// x = q pi/2 + r for |x| < 10^6: pi/2 in parts of 33, 19 and 33 bits and the rest. q times each of the
+// three is exact, and the first two differences are (Cody and Waite).
 #define NEAR_ANGLE 1.0e6
 template <class V> INLINE V near_angle(V x, typename of<V>::ints &q) {
     V t = x * 0.63661977236758134 + ROUNDER, n = t - ROUNDER;
     q = as<typename of<V>::ints>(t);
-    V high = (x - n * 1.5707963267341256) - n * 6.077100506303966e-11, r = high - n * 2.0222662487111665e-21;
-    return r + (((high - r) - n * 2.0222662487111665e-21) - n * 8.4784276603689e-32);  // what the rounding of r lost, and the rest
+    V high = (x - n * 1.5707963267341256) - n * 6.077094383272197e-11, r = high - n * 6.12323399538461e-17;
+    return r + (((high - r) - n * 6.12323399538461e-17) - n * 3.5215598651832e-27);  // what the rounding of r lost, and the rest
 }
 
 //: far_angles
