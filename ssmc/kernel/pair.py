@@ -8,17 +8,21 @@ hand at the beginning of each chunk are handed over, as entries of the state; th
 backward, and run inside the chunks of the one that needs them (schedule.py). The others keep a pass: a convolution or a
 delay line over the whole sequence at once, a whole past, or a chunk of another length. What the forward computes from
 its states is computed again beside them.
+
+`lower_saving` and `lower_resuming` are the two apart: one forward may be followed by backwards of several parts of the
+adjoint, whichever gradients are wanted, and each takes of the saved registers those it has.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from ssmc.kernel import nodes as k
 from ssmc.kernel.lower import entry_axes, lower
 from ssmc.kernel.schedule import AT_ONCE, Given, Schedule
 from ssmc.plan.nodes import Plan
-from ssmc.step.nodes import Register
+from ssmc.step.nodes import Register, StepGraph
 
 
 @dataclass(frozen=True)
@@ -34,16 +38,35 @@ class Pair:
     saved: tuple[str, ...]
 
 
-def lower_pair(forward: Plan, backward: Plan, chunk: int, lines: dict[str, str] | None = None) -> Pair:
+def lower_pair(forward: Plan, backward: Plan, chunk: int, lines: Mapping[str, str] | None = None) -> Pair:
     """The programs of a graph and of its adjoint, in chunks of `chunk` steps; `lines` are the adjoint's."""
     first, second = cut(forward, chunk), cut(backward, chunk)
-    given = handed_over(first, second, chunk, lines or {})
-    return Pair(
-        lower(first, saves=given.registers),
-        lower(second, given=given),
-        chunk,
-        tuple(r.name for r in forward.analysis.graph.registers if r.name in given.registers),
-    )
+    graph = forward.analysis.graph
+    given = _given(second, graph, chunk, at_hand(first, chunk), lines or {})
+    saved = tuple(r.name for r in graph.registers if r.name in given.registers)
+    return Pair(lower(first, saves=given.registers), lower(second, given=given), chunk, saved)
+
+
+def lower_saving(plan: Plan) -> k.Program:
+    """The forward of a plan with `saving`: it saves what it can of that. `saved_by` says what that is."""
+    if plan.saving is None:
+        return lower(plan)
+    chunk = plan.saving.chunk
+    return lower(plan, saves=frozenset(plan.saving.registers) & at_hand(plan, chunk))
+
+
+def saved_by(program: k.Program) -> tuple[str, ...]:
+    """The registers that a forward saves, or that its backward takes."""
+    return tuple(b.entry for b in program.buffers if b.role == "saved")
+
+
+def lower_resuming(
+    plan: Plan, forward: StepGraph, chunk: int, saved: Collection[str], lines: Mapping[str, str] | None = None
+) -> k.Program:
+    """The backward of a plan in chunks of `chunk` steps, which takes what it can of the registers `saved` by the
+    program of the graph `forward`; `lines` are the adjoint's."""
+    second = cut(plan, chunk)
+    return lower(second, given=_given(second, forward, chunk, saved, lines or {}))
 
 
 def cut(plan: Plan, chunk: int) -> Plan:
@@ -51,28 +74,31 @@ def cut(plan: Plan, chunk: int) -> Plan:
     return replace(plan, choices=tuple(replace(c, chunk=chunk) if c.chunk else c for c in plan.choices))
 
 
-def handed_over(forward: Plan, backward: Plan, chunk: int, lines: dict[str, str]) -> Given:
-    """The registers of the backward that are the forward's, and at hand there where each chunk begins."""
-    ours, theirs = forward.analysis.graph, backward.analysis.graph
-    at_hand = {
+def at_hand(plan: Plan, chunk: int) -> frozenset[str]:
+    """The registers that a program has where each chunk of `chunk` steps begins."""
+    register = plan.analysis.graph.register
+    return frozenset(
         r
-        for sweep in Schedule(forward).sweeps
+        for sweep in Schedule(plan).sweeps
         if sweep.chunk == chunk != AT_ONCE
         for component, _ in sweep.components
         for r in component.registers
-        if not ours.register[r].depth.unbounded
-    }
-    whole = Schedule(backward).projections.lines
+        if not register[r].depth.unbounded
+    )
+
+
+def _given(plan: Plan, forward: StepGraph, chunk: int, saved: Collection[str], lines: Mapping[str, str]) -> Given:
+    """Which of the registers that were saved a backward goes on from."""
+    own = plan.analysis.graph.register
+    whole = Schedule(plan).projections.lines
     found: set[str] = set()
-    for component, choice in zip(backward.analysis.components, backward.choices, strict=True):
+    for component, choice in zip(plan.analysis.components, plan.choices, strict=True):
         names = set(component.registers)
         # a component that is not cut into chunks has no use for what they begin with
         chunked = choice.chunk == chunk or not component.recurrent
-        same = all(r in at_hand and _same(ours.register[r], theirs.register[r], lines.get(r)) for r in names)
-        if chunked and same and not names & whole:
-            found |= names
-    given = {r: line for r, line in lines.items() if r in found}
-    return Given(chunk, frozenset(found), given) if found else Given()
+        if chunked and names <= set(saved) - whole:
+            found |= names if all(_same(forward.register[r], own[r], lines.get(r)) for r in names) else set()
+    return Given(chunk, frozenset(found), {r: line for r, line in lines.items() if r in found}) if found else Given()
 
 
 def _same(ours: Register, theirs: Register, line: str | None) -> bool:

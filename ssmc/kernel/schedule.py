@@ -13,7 +13,7 @@ inside the chunks of the first pass that needs it, whichever direction that has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ssmc.expr import nodes as n
@@ -41,7 +41,7 @@ class Given:
 
     chunk: int = 0
     registers: frozenset[str] = frozenset()
-    lines: dict[str, str] = field(default_factory=dict)
+    lines: Mapping[str, str] = field(default_factory=dict)
 
 
 NOTHING = Given()
