@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import operator
 import os
-from collections import OrderedDict, namedtuple
+from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from threading import RLock
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ssmc.diagnostics import SpecError
 from ssmc.runtime import problems
 from ssmc.runtime.arguments import whole
+from ssmc.runtime.generate import BACKENDS, Form, Programs, Route, checked_backend
+from ssmc.runtime.recent import COMPILING, Recent
 from ssmc.source import Source
 
 if TYPE_CHECKING:
@@ -24,15 +26,11 @@ if TYPE_CHECKING:
 
     from ssmc.plan.nodes import Plan
     from ssmc.recurrence.nodes import Analysis
-    from ssmc.runtime.program import Program
+    from ssmc.runtime.runner import Runner
     from ssmc.runtime.selftest import Row
     from ssmc.step.nodes import StepGraph
     from ssmc.syntax import nodes
 
-BACKENDS = ("torch",)
-Form = str | Mapping[str, str] | None
-K = TypeVar("K")
-V = TypeVar("V")
 R = TypeVar("R")
 P = ParamSpec("P")
 
@@ -106,20 +104,23 @@ def jit(
     return decorate if function is None else decorate(function)
 
 
-def _untraced(method: Callable[P, R]) -> Callable[P, R]:
-    """A method that torch.compile does not look into."""
+def _traceable(step: bool) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A method that torch.compile takes as one node of its graph."""
 
-    @functools.wraps(method)
-    def called(*args: P.args, **named: P.kwargs) -> R:
-        import torch
+    def decorate(method: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(method)
+        def called(*args: P.args, **named: P.kwargs) -> R:
+            import torch
 
-        if torch.compiler.is_dynamo_compiling():
-            from ssmc.runtime.tracing import a_spec_runs_outside_of_the_graph
+            if torch.compiler.is_dynamo_compiling():
+                from ssmc.runtime import tracing
 
-            return a_spec_runs_outside_of_the_graph(method, *args, **named)  # type: ignore[no-any-return]
-        return method(*args, **named)
+                return tracing.called(method, step, args, named)  # type: ignore[no-any-return]
+            return method(*args, **named)
 
-    return called
+        return called
+
+    return decorate
 
 
 class Compiled:
@@ -131,16 +132,21 @@ class Compiled:
     def __init__(self, spec: nodes.Spec, source: Source) -> None:
         """Raises SpecError with everything that is wrong with the spec."""
         from ssmc.recurrence.analyse import analyse
+        from ssmc.runtime.registry import enter
         from ssmc.step.build import build
+        from ssmc.syntax.printer import print_spec
 
         self.tree = spec
         self.text = source
         self.graph: StepGraph = build(spec, source)
         self.analysis: Analysis = analyse(self.graph)
-        self._plans: Recent[Any, Plan] = Recent(256)
-        self._programs: Recent[Any, Program] = Recent(64)
+        self._programs = Programs(self.name, self.analysis)
+        self._runners: Recent[Any, Runner] = Recent(32)
         self._constants: Recent[Any, Any] = Recent(64)
         self._windows: Recent[Any, Compiled] = Recent(8)
+        says = hashlib.sha256(print_spec(spec).encode()).hexdigest()
+        self.key = f"{self.name}@{says[:16]}"  # what a traced graph calls the spec
+        enter(self.key, self)
 
     # -- what it is --------------------------------------------------------------------------------------------
 
@@ -165,7 +171,7 @@ class Compiled:
 
     # -- running -----------------------------------------------------------------------------------------------
 
-    @_untraced
+    @_traceable(step=False)
     def __call__(self, /, *args: Any, **named: Any) -> Any:
         """Run over whole sequences.
 
@@ -198,19 +204,19 @@ class Compiled:
             self.graph, self.analysis.graph, args, ports, self._constants.get,
             state=options.get("state"), sizes=_sizes(options.get("sizes")),
         )  # fmt: skip
-        choose = self._chooser(options.get("form"), options.get("backend"), bound.precision.device)
+        runner = self.runner(options.get("form"), options.get("backend"))
         outputs, state = call.run_sequence(
-            self.graph, choose, bound,
+            self.graph, runner, bound, bool(options.get("return_state")),
             length=options.get("length"), lengths=options.get("lengths"), cu_seqlens=options.get("cu_seqlens"),
         )  # fmt: skip
-        result = self._result(outputs)
+        result = self.result_of(tuple(outputs.values()))
         if options.get("out") is not None:
             from ssmc.runtime.out import copy_into
 
             result = copy_into(options["out"], result)
         return (result, state) if options.get("return_state") else result
 
-    @_untraced
+    @_traceable(step=True)
     def step(self, state: Mapping[str, Any] | None = None, /, *args: Any, **named: Any) -> tuple[Any, dict[str, Any]]:
         """One step: `state` as a call or `init_state` gives it (none: the initial one), inputs (batch…, axes…).
 
@@ -237,9 +243,9 @@ class Compiled:
             self.graph, self.analysis.graph, args, ports, self._constants.get,
             state=state, sizes=_sizes(options.get("sizes")), timed=False, options=known,
         )  # fmt: skip
-        choose = self._chooser(options.get("form"), options.get("backend"), bound.precision.device)
-        outputs, after = call.run_step(self.graph, choose, bound)
-        return self._result(outputs), after
+        runner = self.runner(options.get("form"), options.get("backend"))
+        outputs, after = call.run_step(self.graph, runner, bound)
+        return self.result_of(tuple(outputs.values())), after
 
     def init_state(self, batch: int | Sequence[int] = (), /, **named: Any) -> dict[str, Any]:
         """All entries of the state at the start, each (batch…, the entry's dimensions), and `t` = 0.
@@ -256,8 +262,8 @@ class Compiled:
         made = namedtuple(f"{self.name}_outputs", [o.name for o in self.graph.outputs])  # type: ignore[misc]
         return type(made.__name__, (made,), {"__slots__": (), "__reduce__": lambda y: (tuple, (tuple(y),))})
 
-    def _result(self, outputs: Mapping[str, Tensor]) -> Any:
-        values = list(outputs.values())
+    def result_of(self, values: Sequence[Tensor]) -> Any:
+        """The outputs as a call gives them: one alone, several as a named tuple."""
         return values[0] if len(values) == 1 else self._output_type(*values)
 
     def _windowed(self, sizes: Any) -> Compiled:
@@ -289,48 +295,22 @@ class Compiled:
         from ssmc.plan.choose import choose
 
         batch, length = _count("batch", batch, 1), _count("length", length, 0)
-        with _COMPILING:
+        with COMPILING:
             return choose(
                 self._windowed(sizes).analysis, form=form or "auto", sizes=_sizes(sizes), batch=batch, length=length,
                 machine=target, formulas=True, gradients=gradients,
             )  # fmt: skip
 
-    def _chooser(self, form: Form, backend: str | None, device: torch.device) -> Callable[..., Program]:
-        if backend is not None and backend not in BACKENDS:
-            raise SpecError([problems.NoSuchBackend(None, str(backend), BACKENDS)])
-        target = target_of(device)
+    def runner(self, form: Form, backend: str | None) -> Runner:
+        """What runs the calls with these options; kept for the next call with them."""
+        route = Route(form, backend)
+        return self._runners.get(route, lambda: self._made_runner(route))
 
-        def choose(sizes: Mapping[str, int], batch: int, length: int, gradients: bool) -> Program:
-            return self._program(sizes, batch, length, form, target, gradients)
+    def _made_runner(self, route: Route) -> Runner:
+        from ssmc.runtime.runner import Runner
 
-        return choose
-
-    def _program(
-        self, sizes: Mapping[str, int], batch: int, length: int, form: Form, target: str, gradients: bool
-    ) -> Program:
-        """The program for a request; the same one for all requests that the same plan answers."""
-        from ssmc.plan.choose import choose
-
-        # powers of two: varying lengths must not make varying plans
-        batch, length = _rounded(batch), _rounded(length)
-
-        def plan() -> Plan:
-            return choose(
-                self.analysis, form=form or "auto", sizes=sizes, batch=batch, length=length, machine=target,
-                gradients=gradients,
-            )  # fmt: skip
-
-        key = (tuple(sorted(sizes.items())), batch, length, _form_key(form), target, gradients)
-        chosen = self._plans.get(key, plan)
-        return self._programs.get(chosen.key, lambda: self._generate(chosen))
-
-    def _generate(self, plan: Plan) -> Program:
-        from ssmc.backends.torch.build import load, source
-        from ssmc.kernel.lower import lower
-        from ssmc.runtime.program import Program
-
-        text = source(lower(plan))
-        return Program(load(text, self.name), text)
+        checked_backend(route.backend)
+        return Runner(self.graph, self._programs, route, self.key)
 
     def source(
         self,
@@ -345,9 +325,8 @@ class Compiled:
         from ssmc.backends.torch.build import source
         from ssmc.kernel.lower import lower
 
-        if backend not in BACKENDS:
-            raise SpecError([problems.NoSuchBackend(None, str(backend), BACKENDS)])
-        with _COMPILING:
+        checked_backend(backend)
+        with COMPILING:
             return source(lower(self.plan(_sizes(sizes), batch, length, form or "auto")), formatted=True)
 
     def save(
@@ -392,7 +371,7 @@ class Compiled:
         if adjoint:
             from ssmc.adjoint.explain import adjoint_text
 
-            with _COMPILING:
+            with COMPILING:
                 return adjoint_text(self.graph).rstrip("\n")
         if after is not None and after != "lower":
             return explain.after_pass(self.graph, after)
@@ -454,55 +433,6 @@ class Compiled:
 
         params = self.init_params(sizes, generator=generator, seed=seed, dtype=dtype, device=device)
         return SpecModule(self._windowed(sizes), params, call)
-
-
-# One thread compiles at a time: making a plan or a program adds to the spec's table of expressions, and Python's `ast`
-# (3.11) fails in two threads at once.
-_COMPILING = RLock()
-
-
-class Recent(OrderedDict[K, V]):
-    """A bounded memo that threads share: the least recently used entry goes first."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self.most = most
-
-    def get(self, key: K, make: Callable[[], V]) -> V:  # type: ignore[override]
-        try:
-            found = self[key]
-            self.move_to_end(key)
-            return found
-        except KeyError:  # never there, or dropped by another thread just now
-            pass
-        with _COMPILING:
-            if key not in self:
-                self[key] = make()
-            value = self[key]
-            while len(self) > self.most:
-                self.popitem(last=False)
-        return value
-
-
-def target_of(device: torch.device) -> str:
-    """The machine description that a device's plans are made for."""
-    if device.type != "cuda":
-        return "cpu"
-    import torch
-
-    if torch.version.hip:
-        return "hip:gfx942"
-    major, minor = torch.cuda.get_device_capability(device)
-    return f"cuda:{major}{minor}"
-
-
-def _rounded(n: int) -> int:
-    return 1 << max(0, n - 1).bit_length()
-
-
-def _form_key(form: Form) -> Any:
-    # the text of what is no form: the plan says so, and it need not be hashable
-    return tuple((str(k), str(v)) for k, v in form.items()) if isinstance(form, Mapping) else str(form or "auto")
 
 
 def _with_sizes(spec: nodes.Spec, sizes: Mapping[str, int]) -> nodes.Spec:

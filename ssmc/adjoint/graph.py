@@ -61,13 +61,15 @@ def adjoint(graph: StepGraph, lines: bool = False) -> Adjoint:
     With `lines` gradients go to the initial values of delay lines too, and come from their last ones: each is a state
     then, which costs its depth a step.
     """
-    if not lines:
-        return _Deriver(graph, {}).derive()
+    return _Deriver(*lined(graph)).derive() if lines else _Deriver(graph, {}).derive()
+
+
+def lined(graph: StepGraph) -> tuple[StepGraph, dict[str, str]]:
+    """The graph with every delay line a state like any other, of one step; and the lines' axes (`Adjoint.lines`)."""
     whole = expand_all(graph)
     found = {r.name: r.line for r in whole.registers if r.line is not None}
-    # a state like any other from here on, of one step
     registers = tuple(replace(r, depth=ONE_STEP, line=None) if r.line else r for r in whole.registers)
-    return _Deriver(replace(whole, registers=registers), found).derive()
+    return replace(whole, registers=registers), found
 
 
 def refusal(graph: StepGraph) -> str | None:

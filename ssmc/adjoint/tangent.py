@@ -7,9 +7,11 @@ tangents of the outputs, and the reverse registers have become forward ones agai
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from ssmc.adjoint.graph import adjoint
+from ssmc.adjoint.parts import restricted
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
 from ssmc.step.functions import free_name
@@ -31,15 +33,25 @@ class Tangent:
     constants: tuple[tuple[str, Node], ...]
 
 
-def tangent(graph: StepGraph) -> Tangent:
-    """The tangent of a graph without an unbounded `past`."""
+def tangent(graph: StepGraph, moved: Collection[str] | None = None) -> Tangent:
+    """The tangent of a graph without an unbounded `past`.
+
+    `moved` are the inputs, params, constants and states that have a tangent; None: all of them. That of the others is
+    zero, and so may be that of an output, which is left out then.
+    """
     first = adjoint(graph)
-    second = adjoint(first.graph)
+    whole = first.graph
+    if moved is not None:
+        ends = [*first.params.items(), *first.states.items()]
+        whole = restricted(
+            whole, [o for u, o in first.inputs.items() if u in moved], [r for name, r in ends if name in moved]
+        )
+    second = adjoint(whole)
     of = second.graph
-    outputs = {y: second.inputs[port] for y, port in first.cotangents.items()}
-    inputs = {u: second.cotangents[port] for u, port in first.inputs.items()}
+    outputs = {y: second.inputs[port] for y, port in first.cotangents.items() if port in second.inputs}
+    inputs = {u: second.cotangents[port] for u, port in first.inputs.items() if port in second.cotangents}
     states = {h: second.states[register] for h, register in first.states.items() if register in second.states}
-    params = {p: second.states[register] for p, register in first.params.items()}
+    params = {p: second.states[register] for p, register in first.params.items() if register in second.states}
     kept = [o for o in of.outputs if o.name in outputs.values()]
     needed: set[str] = set()
     todo = [o.value for o in kept] + [of.register[r].source for r in states.values()]

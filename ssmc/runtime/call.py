@@ -7,7 +7,7 @@ the state. Everything a caller may write differently is settled here, by the rul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from ssmc.runtime import problems
 from ssmc.runtime import state as states
 from ssmc.runtime.arguments import arrange, whole
 from ssmc.runtime.initial import Memo, default_params, sizes_of_call
-from ssmc.runtime.program import Program
+from ssmc.runtime.runner import Runner
 from ssmc.runtime.segments import Segment, cut, run_cut
 from ssmc.runtime.shapes import (
     Lead,
@@ -27,6 +27,7 @@ from ssmc.runtime.shapes import (
     check_param,
     common_batch,
     common_length,
+    fixed,
     flatten_batch,
     product,
     split_input,
@@ -34,9 +35,6 @@ from ssmc.runtime.shapes import (
 )
 from ssmc.runtime.tensors import Precision, check_kinds, convert, precision_of, store, value_of
 from ssmc.step.nodes import StepGraph
-
-# (sizes, batch, length, whether gradients will be asked for) -> the program to run
-Choose = Callable[[Mapping[str, int], int, int, bool], Program]
 
 OPTIONS = ("state", "return_state", "form", "backend", "lengths", "cu_seqlens", "length", "sizes", "out")
 
@@ -53,12 +51,6 @@ class Bound:
     given: states.Given
     given_tensors: dict[str, Tensor]
     precision: Precision
-
-    @property
-    def gradients(self) -> bool:
-        """Whether autograd will record the call."""
-        groups = (self.inputs, self.params, self.given_tensors)
-        return torch.is_grad_enabled() and any(x.requires_grad for group in groups for x in group.values())
 
     def flat_inputs(self, batch: Shape, timed: bool) -> dict[str, Tensor]:
         kept = {lead.name: self.inputs[lead.name].ndim - len(lead.batch) for lead in self.leads}
@@ -98,7 +90,7 @@ def bind(
                     lengths[p.name] = length
             else:
                 check_param(p, v.tensor.shape)
-                shapes[p.name] = tuple(v.tensor.shape)
+                shapes[p.name] = fixed(v.tensor.shape)
         except SpecError as wrong:
             found.extend(wrong.diagnostics)  # type: ignore[arg-type]
     if found:
@@ -108,7 +100,7 @@ def bind(
         name = states.entry_name(v)
         if v.tensor.ndim >= len(graph.register[name].axes):
             own = v.tensor.ndim - len(graph.register[name].axes)
-            shapes.setdefault(name, tuple(v.tensor.shape[own:]))
+            shapes.setdefault(name, fixed(v.tensor.shape[own:]))
     # the same for every batch and length, so worth keeping: solving takes longer than binding everything else
     question = ("sizes", tuple(shapes.items()), tuple((sizes or {}).items()))
     solved = memo(question, lambda: sizes_of_call(graph, expanded, shapes, sizes))
@@ -121,26 +113,23 @@ def bind(
 
 def run_sequence(
     graph: StepGraph,
-    choose: Choose,
+    runner: Runner,
     bound: Bound,
+    keep: bool,
     *,
     length: int | None = None,
     lengths: Any = None,
     cu_seqlens: Any = None,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Outputs by name in the caller's shapes, and the new state."""
+    """Outputs by name in the caller's shapes, and the new state where it is to be kept."""
     steps = _length(graph, bound.length, length)
     input_batch = common_batch(bound.leads)
     chunks = cut(lengths, cu_seqlens, input_batch, steps)
-    longest = steps if chunks is None else max((s.length for s in chunks.segments), default=0)
-    # the batch that a plan is chosen for; the state's own batch may only widen an absent one
-    count = product(input_batch) if chunks is None else max(1, len(chunks.segments))
-    program = choose(bound.sizes, count, longest, bound.gradients)
     if chunks is None:
-        batch, entries = _state(graph, program, bound, input_batch, open_batch=True)
+        batch, entries = _state(graph, runner, bound, input_batch, open_batch=True)
         rows = batch
     else:
-        batch, entries = _state(graph, program, bound, chunks.batch, open_batch=False)
+        batch, entries = _state(graph, runner, bound, chunks.batch, open_batch=False)
         rows = input_batch
     times = states.times_of(bound.given.t, batch)
     inputs = bound.flat_inputs(rows, timed=True)
@@ -149,25 +138,28 @@ def run_sequence(
         t = times if isinstance(times, int) else times[0]
         for name, dimension in grows.items():
             entries[name] = entries[name].narrow(dimension, 0, t)
-        ys, new = program.sequence(bound.sizes, product(batch), steps, inputs, bound.params, entries | {"t": t})
+        ys, new = runner.sequence(
+            bound.sizes, product(batch), steps, inputs, bound.params, entries | {"t": t}, bound.precision, keep
+        )
         if not isinstance(times, int):
             new = dict(new) | {"t": _times_like(bound.given.t, steps)}
     else:
         segments = tuple(Segment(row, 0, steps) for row in range(product(batch))) if chunks is None else chunks.segments
         every = (times,) * len(segments) if isinstance(times, int) else times
         ys, new = run_cut(
-            lambda x, count, taken, s: program.sequence(bound.sizes, count, taken, x, bound.params, s),
+            lambda x, count, taken, s: runner.sequence(
+                bound.sizes, count, taken, x, bound.params, s, bound.precision, keep
+            ),
             inputs, product(rows), steps, segments, every, entries, grows, bound.precision.device,
         )  # fmt: skip
     outputs = {o.name: unflatten_batch(y, rows) for o, y in zip(graph.outputs, ys, strict=True)}
-    return store(outputs, bound.precision), states.as_given(graph, new, batch)
+    return store(outputs, bound.precision), states.as_given(graph, new, batch) if keep else {}
 
 
-def run_step(graph: StepGraph, choose: Choose, bound: Bound) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def run_step(graph: StepGraph, runner: Runner, bound: Bound) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Outputs of one step by name, and the new state."""
     input_batch = common_batch(bound.leads)
-    program = choose(bound.sizes, product(input_batch), 1, False)
-    batch, entries = _state(graph, program, bound, input_batch, open_batch=True)
+    batch, entries = _state(graph, runner, bound, input_batch, open_batch=True)
     times = states.times_of(bound.given.t, batch)
     inputs = bound.flat_inputs(batch, timed=False)
     grows = {r.name: 1 for r in graph.registers if r.depth.unbounded}
@@ -175,13 +167,14 @@ def run_step(graph: StepGraph, choose: Choose, bound: Bound) -> tuple[dict[str, 
         t = times if isinstance(times, int) else times[0]
         for name, dimension in grows.items():
             entries[name] = entries[name].narrow(dimension, 0, t)
-        ys, new = program.step(bound.sizes, product(batch), inputs, bound.params, entries | {"t": t})
+        ys, new = runner.step(bound.sizes, product(batch), inputs, bound.params, entries | {"t": t}, bound.precision)
         if not isinstance(times, int):
             new = dict(new) | {"t": _times_like(bound.given.t, 1)}
     else:
 
         def one(x: Mapping[str, Tensor], n: int, _: int, s: Mapping[str, Any]) -> Any:
-            stepped, after = program.step(bound.sizes, n, {k: v.squeeze(1) for k, v in x.items()}, bound.params, s)
+            now = {k: v.squeeze(1) for k, v in x.items()}
+            stepped, after = runner.step(bound.sizes, n, now, bound.params, s, bound.precision)
             return tuple(y.unsqueeze(1) for y in stepped), after
 
         rows = product(batch)
@@ -207,19 +200,18 @@ def _length(graph: StepGraph, of_inputs: int | None, given: int | None) -> int:
 
 
 def _state(
-    graph: StepGraph, program: Program, bound: Bound, batch: Shape, open_batch: bool
+    graph: StepGraph, runner: Runner, bound: Bound, batch: Shape, open_batch: bool
 ) -> tuple[Shape, dict[str, Tensor]]:
     """The batch of the call and all entries of the state with one batch dimension, without `t`.
 
     With `open_batch` the entries given may widen the batch, as an input may.
     """
-    like = bound.precision.like
     if not bound.given.values and not open_batch:
-        return batch, program.initial_state(bound.sizes, product(batch), bound.params, like)
+        return batch, runner.initial_state(bound.sizes, product(batch), bound.params, bound.precision)
     if not bound.given.values:
         batch = common_batch([*bound.leads, *_time_lead(bound.given.t)])
-        return batch, program.initial_state(bound.sizes, product(batch), bound.params, like)
-    template = program.initial_state(bound.sizes, 1, bound.params, like)
+        return batch, runner.initial_state(bound.sizes, product(batch), bound.params, bound.precision)
+    template = runner.initial_state(bound.sizes, 1, bound.params, bound.precision)
     leads = states.check_entries(graph, bound.given, template)
     if open_batch:
         batch = common_batch([*bound.leads, *leads, *_time_lead(bound.given.t)])

@@ -250,15 +250,15 @@ def initial_state(graph: StepGraph, batch: int | Sequence[int], named: Mapping[s
     state: dict[str, Any] = {}
     for r in graph.registers:
         entry = defaults.evaluate(r.init, r.axes, r.kind).to(device=device, dtype=precision.of(r.kind))
-        held = _held(r, sizes)
-        state[r.name] = entry.expand(*shape, *held, *entry.shape).clone()
+        steps = held(r, sizes)
+        state[r.name] = entry.expand(*shape, *steps, *entry.shape).clone()
     return state | {"t": 0}
 
 
 STATE_OPTIONS = ("sizes", "dtype", "device")
 
 
-def _held(r: Register, sizes: Mapping[str, int]) -> Shape:
+def held(r: Register, sizes: Mapping[str, int]) -> Shape:
     """The dimension of the steps that an entry holds; a declared state has none."""
     if r.origin == "state" and r.depth.steps == 1 and r.depth.axis is None and not r.depth.unbounded:
         return ()

@@ -135,7 +135,8 @@ def run_cut(
         states.append(new)
     where = torch.cat(places)
     ends = [t + s.length for s, t in zip(segments, times, strict=True)]
-    merged: dict[str, Any] = {k: _merge_state([new[k] for new in states], members, grows.get(k), device) for k in state}
+    kept = [k for k in state if k in states[0]]  # none where the caller does not ask for the state
+    merged: dict[str, Any] = {k: _merge_state([new[k] for new in states], members, grows.get(k), device) for k in kept}
     merged["t"] = torch.tensor(ends, dtype=torch.int64)
     return tuple(_place(parts, where, rows, length) for parts in zip(*outputs, strict=True)), merged
 

@@ -43,7 +43,12 @@ def split_input(port: Port, shape: Sequence[int], timed: bool) -> tuple[Shape, i
     if cut < 0:
         expected = shape_text(["batch…", *(["L"] if timed else []), *declared(port.axes)])
         raise SpecError([problems.WrongRank(port.span, port.name, expected, shape_text(shape))])
-    return tuple(shape[:cut]), shape[cut] if timed else None, tuple(shape[cut + time :])
+    return tuple(shape[:cut]), shape[cut] if timed else None, fixed(shape[cut + time :])
+
+
+def fixed(shape: Sequence[int]) -> Shape:
+    """Sizes of axes as numbers: a tracer's symbols for them become what they stand for, unlike a batch or a length."""
+    return tuple(int(n) for n in shape)
 
 
 def check_param(port: Port, shape: Sequence[int]) -> None:

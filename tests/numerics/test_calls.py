@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import ssmc
+from ssmc.runtime import generate
 from tests.numerics.harness import Case, arguments, compiled, gradients, leaves, legal_forms, loss, named
 from tests.numerics.test_shapes import SPECS as SHAPES
 from tests.numerics.test_states import SPECS as STATES
@@ -93,13 +94,13 @@ def test_fresh_memory_is_not_zero(name: str, form: str, monkeypatch: pytest.Monk
 def test_varying_lengths_compile_a_bounded_number_of_programs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the lengths grow, new programs stop coming: a request is rounded before it is planned for."""
     made: list[int] = []
-    generate = ssmc.api.Compiled._generate
+    right = generate.generate
 
-    def counted(self: Any, plan: Any) -> Any:
+    def counted(plan: Any, name: str, backend: str | None = None) -> Any:
         made.append(1)
-        return generate(self, plan)
+        return right(plan, name, backend)
 
-    monkeypatch.setattr(ssmc.api.Compiled, "_generate", counted)
+    monkeypatch.setattr(generate, "generate", counted)
     spec, sizes = SPECS[name]
     f = ssmc.compile("ssm s\n" + spec)
     axes = {a.name for a in f.graph.axes}
@@ -124,8 +125,8 @@ def test_varying_lengths_compile_a_bounded_number_of_programs(name: str, monkeyp
 
 def test_steps_compile_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    generate = ssmc.api.Compiled._generate
-    monkeypatch.setattr(ssmc.api.Compiled, "_generate", lambda self, plan: (made.append(1), generate(self, plan))[1])
+    right = generate.generate
+    monkeypatch.setattr(generate, "generate", lambda plan, *rest: (made.append(1), right(plan, *rest))[1])
     f = ssmc.compile("ssm s\naxis D\ninput x[D]\nstate h[D]\nh = 0.5*h + prev(x, 3)\noutput y = h\n")
     state = None
     for _ in range(50):
@@ -151,39 +152,25 @@ def test_states_own_their_memory(name: str, form: str) -> None:
                 assert x.untyped_storage().data_ptr() not in theirs, entry
 
 
-def test_a_scan_keeps_its_carries_alone() -> None:
-    """What the backward holds between forward and backward: a state a chunk, not a state a step."""
+@pytest.mark.parametrize("form", ["recurrent", "scan"])
+def test_only_the_arguments_are_kept(form: str) -> None:
+    """What lies between forward and backward: the arguments and the first state, and nothing of any step."""
     spec = "axis D, N\ninput x[D], g[D], B[N]\nstate h[D, N]\nh = sigmoid(g)*h + B*x\noutput y = sum[N](h)\n"
     f = compiled(spec)
     length, chunk, d, n = 256, 32, 8, 64
-    x, g, b = (torch.randn(1, length, k, requires_grad=True) for k in (d, d, n))
+    given = [torch.randn(1, length, k, requires_grad=True) for k in (d, d, n)]
     kept: dict[int, int] = {}
 
     def pack(t: torch.Tensor) -> torch.Tensor:
         kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
         return t
 
-    for form in ("recurrent", "scan"):
-        kept.clear()
-        live: list[torch.Tensor] = []
-        module = f._program({"D": d, "N": n}, 1, length, f"{form}:{chunk}", "cpu", True).module
-        recomputed = module._recomputed
-
-        def noted(chunk_: Any, steps: int, *args: torch.Tensor) -> Any:
-            live.extend(args)  # noqa: B023
-            return recomputed(chunk_, steps, *args)  # noqa: B023
-
-        module._recomputed = noted
-        try:
-            with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-                f(x=x, g=g, B=b, form=f"{form}:{chunk}")
-        finally:
-            module._recomputed = recomputed
-        assert len(live) >= 4 * (length // chunk)
-        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in live}
-        arguments_of_all_chunks = sum(t.untyped_storage().nbytes() for t in (x, g, b))
-        states = 4 * d * n * (length // chunk)
-        assert sum(storages.values()) <= arguments_of_all_chunks + 2 * states, form
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        y = f(*given, form=f"{form}:{chunk}")
+    state = 4 * d * n
+    assert given[0].untyped_storage().data_ptr() in kept
+    assert sum(kept.values()) <= sum(x.untyped_storage().nbytes() for x in given) + state * (1 + length // chunk)
+    y.sum().backward()
 
 
 def test_a_buffer_that_is_used_again_does_not_change_the_state() -> None:

@@ -1,0 +1,165 @@
+"""Operators under PyTorch's automatic differentiation.
+
+A call that someone may differentiate is a node of PyTorch's graph, of which only its arguments are kept; its derivatives
+are calls of derived operators, under the same rules, so that there are derivatives of any order and direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from ssmc.runtime.operators import Numbers, Operator, arguments, results
+
+
+def call(operator: Operator, numbers: Numbers, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The results, differentiable where PyTorch asks for it."""
+    if not followed(tensors):
+        return operator.run(numbers, tensors)
+    transforms = torch._C._are_functorch_transforms_active()  # type: ignore[attr-defined]
+    params = tensors[operator.first_param : operator.first_entry]
+    if operator.constants and (transforms or traces() or records(params)):
+        tensors = [*tensors, *operator.constant_values(numbers, tensors)]
+    if traces():
+        from ssmc.runtime import library
+
+        return library.call(operator, numbers, tensors)
+    node = _Transformed if transforms else _Recorded
+    made: Sequence[Tensor] = node.apply(operator, numbers, *tensors)  # type: ignore[no-untyped-call]
+    return made
+
+
+def records(tensors: Sequence[Tensor]) -> bool:
+    """Whether autograd follows what is done with any of the tensors."""
+    if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
+        return True
+    return forward_ad._current_level >= 0 and any(x._fw_grad(0) is not None for x in tensors)  # type: ignore[attr-defined]
+
+
+def followed(tensors: Sequence[Tensor]) -> bool:
+    """Whether anyone but the caller looks at what is done with the tensors: autograd, torch.func, a tracer."""
+    return torch._C._are_functorch_transforms_active() or traces() or records(tensors)  # type: ignore[attr-defined]
+
+
+def traces() -> bool:
+    """Whether operations are written down instead of run: `torch.compile`, `torch.export` and their like."""
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+
+
+def gradients(
+    operator: Operator,
+    numbers: Numbers,
+    tensors: Sequence[Tensor],
+    came: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+) -> list[Tensor | None]:
+    """The gradient of every tensor, and of the constants after them, from those of the results."""
+    if not any(wanted) or all(x is None for x in came):
+        return [None] * len(wanted)
+    derived = operator.backward([x is not None for x in came], wanted)
+    made = call(derived.operator, numbers, arguments(derived, tensors, came))
+    return results(derived.gradients, made)
+
+
+def tangents(
+    operator: Operator, numbers: Numbers, tensors: Sequence[Tensor], moves: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """The tangent of every result, from those of the tensors and constants."""
+    derived = operator.forward([x is not None for x in moves])
+    made = call(derived.operator, numbers, arguments(derived, tensors, moves))
+    found = results(derived.tangents, made)
+    # torch.func takes no None for a result that could have a tangent
+    missing = [i for i, x in enumerate(found) if x is None and operator.smooth[i]]
+    if missing:
+        blank = operator.blank(numbers, tensors)
+        for i in missing:
+            found[i] = torch.zeros_like(blank[i])
+    return found
+
+
+class _Derived(torch.autograd.Function):
+    """What the node for plain autograd and the one for torch.func have in common."""
+
+    @staticmethod
+    def backward(ctx: Any, *came: Tensor | None) -> tuple[Tensor | None, ...]:
+        operator = ctx.operator
+        found = gradients(operator, ctx.numbers, ctx.saved_tensors, came, ctx.needs_input_grad[2:])
+        return None, None, *found
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, __: None, *moves: Tensor | None) -> tuple[Tensor | None, ...]:
+        operator = ctx.operator
+        return tuple(tangents(operator, ctx.numbers, ctx.saved_tensors, moves))
+
+
+class _Recorded(_Derived):
+    @staticmethod
+    def forward(ctx: Any, operator: Operator, numbers: Numbers, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.operator, ctx.numbers = operator, numbers
+        ctx.set_materialize_grads(False)
+        own = tensors[: operator.count]
+        ctx.save_for_backward(*own)
+        ctx.save_for_forward(*own)
+        made = operator.run(numbers, own)
+        _mark(ctx, operator, made)
+        return tuple(made)
+
+
+class _Transformed(_Derived):
+    @staticmethod
+    def forward(operator: Operator, numbers: Numbers, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(operator.run(numbers, tensors[: operator.count]))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        operator, numbers, *tensors = inputs
+        ctx.operator, ctx.numbers = operator, numbers
+        ctx.set_materialize_grads(False)
+        own = tensors[: operator.count]
+        ctx.save_for_backward(*own)
+        ctx.save_for_forward(*own)
+        _mark(ctx, operator, output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], operator: Operator, numbers: Numbers, *tensors: Tensor) -> Any:
+        made = mapped(operator, numbers, tensors[: operator.count], in_dims[2:], info.batch_size)
+        return tuple(made), (0,) * len(made)
+
+
+def _mark(ctx: Any, operator: Operator, made: Sequence[Tensor]) -> None:
+    if not all(operator.smooth):
+        ctx.mark_non_differentiable(*(x for x, smooth in zip(made, operator.smooth, strict=True) if not smooth))
+
+
+def mapped(
+    operator: Operator, numbers: Numbers, tensors: Sequence[Tensor], dims: Sequence[int | None], size: int
+) -> Sequence[Tensor]:
+    """The results for each of `size` calls, along a new first dimension; `dims` says where a tensor has its calls.
+
+    The calls are a batch, unless params differ among them: then they are made one after the other.
+    """
+    batch = numbers[0]
+    first, second = operator.first_param, operator.first_entry
+    if size == 0:
+        blank = operator.blank(numbers, tensors)
+        return [x.new_empty((0, *x.shape)) for x in blank]
+    if any(d is not None for d in dims[first:second]):
+        each = []
+        for i in range(size):
+            one = [x if d is None else x.select(d, i) for x, d in zip(tensors, dims, strict=False)]
+            each.append(call(operator, numbers, one))
+        return [torch.stack(parts) for parts in zip(*each, strict=True)]
+
+    def joined(x: Tensor, d: int | None) -> Tensor:
+        every = x.unsqueeze(0).expand(size, *x.shape) if d is None else x.movedim(d, 0)
+        return every.reshape(size * batch, *every.shape[2:])
+
+    params = tensors[first:second]
+    inputs = [joined(x, d) for x, d in zip(tensors[:first], dims, strict=False)]
+    entries = [joined(x, d) for x, d in zip(tensors[second:], dims[second:], strict=False)]
+    made = call(operator, (size * batch, *numbers[1:]), [*inputs, *params, *entries])
+    return [x.reshape(size, batch, *x.shape[1:]) for x in made]

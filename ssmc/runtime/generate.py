@@ -1,0 +1,151 @@
+"""Programs of one step graph, made on demand: a plan for the request, and the module that a backend makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ssmc.diagnostics import SpecError
+from ssmc.runtime import problems
+from ssmc.runtime.recent import Recent
+
+if TYPE_CHECKING:
+    import torch
+
+    from ssmc.plan.nodes import Plan
+    from ssmc.recurrence.nodes import Analysis
+    from ssmc.runtime.program import Program
+
+BACKENDS = ("torch",)
+Form = str | Mapping[str, str] | None
+
+
+@dataclass(frozen=True)
+class Route:
+    """What a call asks of the compiler besides its values: a form, a backend; None for either chooses."""
+
+    form: Form = None
+    backend: str | None = None
+
+    @cached_property
+    def key(self) -> tuple[Any, ...]:
+        return form_key(self.form), self.backend
+
+    def __str__(self) -> str:
+        form = self.form or "auto"
+        text = ",".join(f"{k}={v}" for k, v in form.items()) if isinstance(form, Mapping) else str(form)
+        return f"{text or 'auto'}/{self.backend or 'any'}"
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Route) and self.key == other.key
+
+
+def form_key(form: Form) -> Any:
+    # the text of what is no form: the plan says so, and it need not be hashable
+    return tuple((str(k), str(v)) for k, v in form.items()) if isinstance(form, Mapping) else str(form or "auto")
+
+
+def checked_backend(backend: object) -> None:
+    """Raise SpecError where there is no such backend."""
+    if backend is not None and backend not in BACKENDS:
+        raise SpecError([problems.NoSuchBackend(None, str(backend), BACKENDS)])
+
+
+class Programs:
+    """The programs of an analysed step graph, a bounded number of them.
+
+    `analysis` may be a function, asked when the first program is made. `derived`: nobody has seen the graph who asks
+    for a form; it is taken where it is legal.
+    """
+
+    def __init__(self, name: str, analysis: Analysis | Callable[[], Analysis], derived: bool = False) -> None:
+        self.name = name
+        self._analysis = analysis
+        self._derived = derived
+        self.plans: Recent[Any, Plan] = Recent(256)
+        self.made: Recent[Any, Program] = Recent(64)
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        return self._analysis() if callable(self._analysis) else self._analysis
+
+    def get(
+        self,
+        sizes: Mapping[str, int],
+        batch: int,
+        length: int,
+        target: str,
+        form: Form = None,
+        backend: str | None = None,
+        gradients: bool = False,
+    ) -> Program:
+        """The program for a request; the same one for all requests that the same plan answers."""
+        from ssmc.plan.choose import choose
+
+        # powers of two: varying lengths must not make varying plans
+        batch, length = rounded(batch), rounded(length)
+
+        def plan() -> Plan:
+            asked = legal(self.analysis, form) if self._derived else form
+            return choose(
+                self.analysis, form=asked or "auto", sizes=sizes, batch=batch, length=length, machine=target,
+                gradients=gradients,
+            )  # fmt: skip
+
+        key = (tuple(sizes.items()), batch, length, form_key(form), target, gradients)
+        chosen = self.plans.get(key, plan)
+        return self.made.get((chosen.key, backend), lambda: generate(chosen, self.name, backend))
+
+
+def legal(analysis: Analysis, form: Form) -> Form:
+    """What of a form asked for can be had: by register."""
+    from ssmc.plan.forms import verdicts
+
+    if form is None or form == "auto":
+        return None
+    asked: dict[str, str] = {}
+    for component in (c for c in analysis.components if c.recurrent):
+        told, _ = verdicts(analysis, component)
+        for register in component.registers:
+            wish = form if isinstance(form, str) else next((f for name, f in form.items() if _of(register, name)), "")
+            name = wish.partition(":")[0]
+            if name in told and told[name][0]:  # type: ignore[index]
+                asked[component.registers[0]] = wish
+                break
+    return asked
+
+
+def _of(register: str, name: str) -> bool:
+    """Whether a register was derived from the one of this name."""
+    return register.removesuffix("_dot").removeprefix("d_") == name
+
+
+def generate(plan: Plan, name: str, backend: str | None = None) -> Program:
+    """The program of a plan, built and loaded."""
+    from ssmc.backends.torch.build import load, source
+    from ssmc.kernel.lower import lower
+    from ssmc.runtime.program import Program
+
+    text = source(lower(plan))
+    return Program(load(text, name), text)
+
+
+def target_of(device: torch.device) -> str:
+    """The machine description that a device's plans are made for."""
+    if device.type != "cuda":
+        return "cpu"
+    import torch
+
+    if torch.version.hip:
+        return "hip:gfx942"
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"cuda:{major}{minor}"
+
+
+def rounded(n: int) -> int:
+    return 1 << max(0, n - 1).bit_length()
