@@ -207,6 +207,8 @@ class Schedule:
 
     def stage(self, root: Node) -> int:
         """The first pass that can compute an expression, or FREE."""
+        if root in self.stages:
+            return self.stages[root]
         for node in n.postorder([root]):
             if node in self.stages:
                 continue
@@ -226,6 +228,8 @@ class Schedule:
 
     def _crossing(self, root: Node) -> set[Node]:
         """What crosses where a value is used: as little as can be; a value with a name before what it is of."""
+        if root in self.crossings:
+            return self.crossings[root]
         for node in n.postorder([root]):
             if node in self.crossings:
                 continue
