@@ -56,6 +56,9 @@ class Cell:
         self.scratch: list[str] = []
         self.scratch_needs: list[str] = []  # of helper functions
 
+    def enclosed(self, head: str, lines: list[str]) -> list[str]:
+        return enclosed(head, lines)
+
     # -- sizes ---------------------------------------------------------------------------------------------------
 
     def size(self, axis: str) -> str:
@@ -356,11 +359,15 @@ class Cell:
             body += self._parallel()
         else:
             body += self._sequential()
-        finals = [f for f in v.final]
-        if finals:
+        self.afterwards = []
+        if v.final and (v.sequential or self.step):
             body.append("")
-            body += self._plain(finals)
+            body += self._plain(v.final)
+        elif v.final:
+            self.afterwards = self._plain(v.final)
         return [*self._declarations(), *body]
+
+    afterwards: list[str]  # of a pass whose cells are steps: when all are done
 
     def _declarations(self) -> list[str]:
         v = self.values
@@ -489,6 +496,8 @@ class Cell:
     # -- nests ---------------------------------------------------------------------------------------------------
 
     def _nest_lines(self, nest: Nest) -> list[str]:
+        if any(n.LAG in v.axes for v in nest.values):
+            self._lag_now = self._lag_length(nest.values[0])
         if nest.serial:
             return self.printer.serial(self, nest)  # type: ignore[attr-defined, no-any-return]
         out: list[str] = []
@@ -521,7 +530,7 @@ class Cell:
             heads.append(self._lane_head(nest.lane, env))
         lines = body(env)  # type: ignore[operator]
         for head in reversed(heads):
-            lines = [head, *_indented(lines), "}"]
+            lines = enclosed(head, lines)
         return lines  # type: ignore[no-any-return]
 
     def _head(self, a: str, env: dict[str, Index], unroll: str = "") -> str:
@@ -535,6 +544,11 @@ class Cell:
         env[a] = Index(var, var)
         size = self.size(a) if a != n.LAG else self._lag_now
         return f"for (i64 {var} = 0; {var} < {size}; {var}++) {{"
+
+    def _lag_length(self, v: Value) -> str:
+        if v.store:
+            return self.depth(v.store)
+        return self.lag(v.place.value if v.place is not None else v.value)
 
     _lag_now = "0"
 
@@ -570,7 +584,7 @@ class Cell:
         lanes = code.lanes
         full = any(env[a].lane for a in self.axes_of(v) if a in env)
         kind = VECTOR[v.kind] if lanes else SCALAR[v.kind]
-        name = f"{self.printer.identifier(v.name)}_now"  # type: ignore[attr-defined]
+        name = self.printer.identifier(f"{v.name} now")  # type: ignore[attr-defined]
         out = [_comment(f"const {kind} {name} = {code.text};", v)]
         known[v] = name + ("|lanes" if lanes else "")
         now = Code(name, 100, v.kind, lanes)
@@ -626,6 +640,12 @@ class Cell:
         return self.printer.reduction(self, nest)  # type: ignore[attr-defined, no-any-return]
 
 
+def enclosed(head: str, lines: list[str]) -> list[str]:
+    """A loop; `head` may go on with lines of its body."""
+    first, *more = head.split("\n")
+    return [first, *_indented([*more, *lines]), "}"]
+
+
 def _zeros(cell: Cell) -> list[str]:
     return []
 
@@ -642,7 +662,7 @@ def _comment(line: str, v: Value) -> str:
 
 
 def _atom(text: str) -> str:
-    return text if re.fullmatch(r"\w+(\([^()]*\))?", text) else f"({text})"
+    return text if _enclosed(text) or re.fullmatch(r"\w+(\([^()]*\))?", text) else f"({text})"
 
 
 def _sum(text: str) -> str:
@@ -664,7 +684,19 @@ def _times(x: str, y: str) -> str:
 
 
 def _product(x: str, y: str) -> str:
-    return f"{_atom(x)} * {y}" if not x.startswith("(") else f"{x} * {y}"
+    if y == "1":
+        return x if _enclosed(x) or re.fullmatch(r"\w+( \* \w+)?", x) else f"({x})"
+    return f"{x} * {y}" if _enclosed(x) or re.fullmatch(r"\w+( \* \w+)*", x) else f"({x}) * {y}"
+
+
+def _enclosed(text: str) -> bool:
+    """Whether one pair of parentheses is around all of it."""
+    depth = 0
+    for i, c in enumerate(text):
+        depth += (c == "(") - (c == ")")
+        if depth == 0 and i < len(text) - 1:
+            return False
+    return text.startswith("(") and text.endswith(")")
 
 
 def _number(count: str, lanes: int) -> int | None:

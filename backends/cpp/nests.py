@@ -105,10 +105,14 @@ def pointwise(v: Value, read: Value, of: Pass) -> bool:
                 walk(arg, moved | {axis}, False)
             case n.Frames(arg=arg, halo=halo):
                 walk(arg, moved, False)
-                walk(halo, moved | {n.LAG}, False)
+                if not of._line_carry(halo):
+                    walk(halo, moved | {n.LAG}, False)
             case n.Tail(arg=arg, halo=halo):
                 walk(arg, moved, False)
-                walk(halo, moved | {n.LAG}, False)
+                if not of._line_carry(halo):
+                    walk(halo, moved | {n.LAG}, False)
+            case n.Lag(arg=arg, halo=halo) if of._line_carry(halo):
+                walk(arg, moved, False)
             case _:
                 for x in n.children(node):
                     walk(x, moved, False)

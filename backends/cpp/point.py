@@ -178,7 +178,7 @@ class Point:
             joined = join_kinds(*kinds[1:])
             args = [args[0], *(self.converted(c, joined) for c in args[1:])]
         elif op == "phi":
-            args = [args[0], self.converted(args[1], node.kind)]
+            args = [self.converted(args[0], node.kind)]
         elif op.startswith("cast_") or op in ("real", "imag", "conj", "angle", "not"):
             pass
         elif len(args) > 1 or node.kind in ("real", "complex"):
@@ -194,7 +194,7 @@ class Point:
             style, text = CONDITION_OPERATORS[op]
         lanes = any(c.lanes for c in args)
         if op == "phi":
-            return Code(f"{text}<{self.number(node.args[0])}>({args[1].text})", ATOM, node.kind, lanes)
+            return Code(f"{text}<{self.number(node.args[1])}>({args[0].text})", ATOM, node.kind, lanes)
         if style == "infix":
             level = _LEVEL[text]
             left, right = (self._operand(c, lanes, level + (1 if j else 0)) for j, c in enumerate(args))

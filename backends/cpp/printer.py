@@ -84,6 +84,7 @@ class _Printer:
         self.packed: dict[str, tuple[str, Axes, Axes]] = {}
         self.spare: dict[str, k.Buffer] = {}
         self.stepping = False
+        self.linear = False  # whether there is linear algebra
         self.integers = False  # whether there is arithmetic of integers
         self.roles = {b.name: b for b in program.buffers}
 
@@ -201,9 +202,11 @@ class _Printer:
         if "lanes_from" in calls or self.integers:
             calls.add("vint")
             access = ACCESS + (ACCESS_COMPLEX if "cx" in calls else "") + ACCESS_INTEGER
+        if self.linear:
+            calls.add("m_abs")
         known = sorted(calls & support_names())
         support = support_text(known, self.real, self.lanes)  # type: ignore[arg-type]
-        text = "\n".join([self._header(), support, OWN, access, body, ""])
+        text = "\n".join([self._header(), support, OWN, access, *([LINEAR.replace("UNIT_COMPLEX", UNIT if "cx" in calls else "")] if self.linear else []), body, ""])
         slots = tuple(s for s, _ in self._slots(False))
         return Printed(text, Signature(slots, tuple(self.axes)))
 
@@ -336,6 +339,7 @@ class _Printer:
     def _prepared(self, once: list[tuple[k.Let, k.Buffer]]) -> list[str]:
         """The function that computes what depends on params only, and lays tensors out for the lanes."""
         body: list[str] = []
+        rooms: list[str] = []
         if once:
             stores = tuple(k.Store(b.name, s.value, s.span) for s, b in once)
             p = k.Pass("once", (), k.For(1, False, (), stores), ())
@@ -344,6 +348,7 @@ class _Printer:
             cell = Cell(self, values, Schedule(), 0)
             keep, self.stepping = self.stepping, True
             body += cell.text()
+            rooms = cell.scratch
             self.stepping = keep
         for packed, (name, axes, order) in self.packed.items():
             env = {a: self.variable(a) for a in order}
@@ -356,9 +361,11 @@ class _Printer:
             body += lines
         if not body:
             return []
-        head = ["// What depends on params only, and tensors laid out for the lanes.", "static void prepare(const Call &c) {"]
-        room = ["static thread_local char room_[1 << 20];", "Scratch scratch{room_};"] if any("scratch." in x for x in body) else []
-        return [*head, *_indented([*self._prologue(body), *room, *body]), "}", ""]
+        head = ["// What depends on params only, and tensors laid out for the lanes.", "static bool prepare(const Call &c) {"]
+        if rooms:
+            begin = [f"char *const memory = allocated({' + '.join(rooms)});", "if (!memory) return false;", "Scratch scratch{memory};"]
+            body = [*begin, *body, "free(memory);"]
+        return [*head, *_indented([*self._prologue(body), *body, "return true;"]), "}", ""]
 
     # -- a pass --------------------------------------------------------------------------------------------------
 
@@ -391,6 +398,10 @@ class _Printer:
         out += [f"static void cell_{number}(const Call &c, Scratch scratch, {arguments}) {{"]
         out += _indented([*self._prologue(text), *text])
         out += ["}", ""]
+        if cell.afterwards:
+            out += [f"static void after_{number}(const Call &c, i64 b) {{"]
+            out += _indented([*self._prologue(cell.afterwards), *cell.afterwards])
+            out += ["}", ""]
         counts = [f"n_{v}" for v, _, _ in extra]
         lines = [f"const i64 {c} = {count};" for c, (_, count, _) in zip(counts, extra, strict=True)]
         lines.append(f"const i64 cells = {' * '.join(counts)};")
@@ -408,7 +419,10 @@ class _Printer:
         values_ = [v for v, _, _ in extra]
         decode.pop()
         decode.append(f"cell_{number}(c, Scratch{{memory + thread() * bytes}}, {', '.join(values_)});")
-        lines += ["for (i64 cell = 0; cell < cells; cell++) {", *_indented(decode), "}", "free(memory);", "return true;"]
+        lines += ["for (i64 cell = 0; cell < cells; cell++) {", *_indented(decode), "}"]
+        if cell.afterwards:
+            lines.append(f"for (i64 b = 0; b < c.batch; b++) after_{number}(c, b);")
+        lines += ["free(memory);", "return true;"]
         out += [f"static bool pass_{number}(const Call &c) {{", *_indented(lines), "}", ""]
         return out
 
@@ -448,7 +462,7 @@ class _Printer:
             lines.append("Scratch scratch{memory};")
             lines += [f"c.{x} = scratch.take<{self.fields[x][0]}>({self._c(self.own[x])});" for x in own]
         if prepared:
-            lines.append("prepare(c);")
+            calls = ["prepare(c)", *calls]
         lines.append(f"const bool done = {' && '.join(calls) or 'true'};")
         if own:
             lines.append("free(memory);")
@@ -507,20 +521,19 @@ class _Printer:
             inside = {**env, row: Index(i, i), col: Index(j, j)}
             point = Point(cell, inside, v, {})
             entry = point.converted(point.code(node.matrix), v.kind).text
-            lines = [f"{element} *const matrix = scratch.take<{element}>({size} * {size} * 8), *const answer = matrix + {size} * {size};"]
+            lines = [f"{element} *const matrix = scratch.take<{element}>({size} * {size} * 2), *const answer = matrix + {size} * {size};"]
             lines += [f"for (i64 {i} = 0; {i} < {size}; {i}++)", f"{INDENT}for (i64 {j} = 0; {j} < {size}; {j}++) matrix[{i} * {size} + {j}] = {entry};"]
             if isinstance(node, n.Solve):
                 rhs = point.converted(point.code(node.rhs), v.kind).text
                 lines += [f"for (i64 {i} = 0; {i} < {size}; {i}++) answer[{i}] = {rhs};", f"solve(matrix, answer, {size});"]
                 out = cell._assign(v, point.converted_name(f"answer[{i}]", v.kind), inside)
                 return [*lines, f"for (i64 {i} = 0; {i} < {size}; {i}++) {out}"]
-            lines.append(f"exponential(matrix, answer, {size}, {node.order});")
+            lines.append(f"exponential<{node.order}>(matrix, answer, {size});")
             out = cell._assign(v, point.converted_name(f"answer[{i} * {size} + {j}]", v.kind), inside)
             return [*lines, f"for (i64 {i} = 0; {i} < {size}; {i}++)", f"{INDENT}for (i64 {j} = 0; {j} < {size}; {j}++) {out}"]
 
-        if isinstance(node, n.Expm):
-            raise NotPrintable("Expm")
-        cell.scratch_needs.append(f"room({size} * {size} * 8, sizeof({element}))")
+        self.linear = True
+        cell.scratch_needs.append(f"room({size} * {size} * 2, sizeof({element}))")
         return cell._loops(outer, lambda env: ["{", *_indented(["Scratch rest = scratch;", *(x.replace("scratch.take", "rest.take") for x in body(env))]), "}"], {})
 
 
@@ -592,6 +605,88 @@ INLINE vint lanes_from(i64 x) {
 INLINE vint first(vint x, i64 left, i64 rest) {
     for (int i = 0; i < LANES; i++) x.v[i] = i < left ? x.v[i] : rest;
     return x;
+}
+"""
+
+UNIT = "template <> struct unit_of<cx<real>> { static cx<real> one() { return {real(1), real(0)}; } };"
+
+LINEAR = """
+// --- small matrices ------------------------------------------------------------------------------------------------
+
+template <class T> struct unit_of { static T one() { return T(1); } };
+UNIT_COMPLEX
+template <class T> INLINE T unit() { return unit_of<T>::one(); }
+
+// b = inverse(a) b, by elimination with row pivots; a is overwritten.
+template <class T> static void solve(T *a, T *b, i64 n) {
+    for (i64 k = 0; k < n; k++) {
+        i64 p = k;
+        for (i64 i = k + 1; i < n; i++)
+            if (m_abs(a[i * n + k]) > m_abs(a[p * n + k])) p = i;
+        if (p != k) {
+            for (i64 j = 0; j < n; j++) {
+                T x = a[k * n + j];
+                a[k * n + j] = a[p * n + j];
+                a[p * n + j] = x;
+            }
+            T x = b[k];
+            b[k] = b[p];
+            b[p] = x;
+        }
+        for (i64 i = k + 1; i < n; i++) {
+            const T f = a[i * n + k] / a[k * n + k];
+            for (i64 j = k + 1; j < n; j++) a[i * n + j] = a[i * n + j] - f * a[k * n + j];
+            b[i] = b[i] - f * b[k];
+        }
+    }
+    for (i64 i = n - 1; i >= 0; i--) {
+        T x = b[i];
+        for (i64 j = i + 1; j < n; j++) x = x - a[i * n + j] * b[j];
+        b[i] = x / a[i * n + i];
+    }
+}
+
+// phi_k(a) = sum of a^j / (j + k)!, phi_0 = exp. The exponential of a with k shift blocks beside it,
+//     [a 1 0; 0 0 1; 0 0 0],
+// has it in its last block; that by Taylor's series of a / 2^s, squared s times.
+template <int K, class T> static void exponential(const T *a, T *out, i64 n) {
+    const i64 m = n * (K + 1), size = m * m;
+    T *const x = (T *)allocated(4 * size * i64(sizeof(T))), *const term = x + size, *const sum = term + size;
+    T *const next = sum + size;
+    for (i64 i = 0; i < size; i++) x[i] = T{};
+    for (i64 i = 0; i < n; i++)
+        for (i64 j = 0; j < n; j++) x[i * m + j] = a[i * n + j];
+    for (i64 i = 0; i < m - n; i++) x[i * m + n + i] = unit<T>();
+    real norm = 0;
+    for (i64 i = 0; i < m; i++) {
+        real row = 0;
+        for (i64 j = 0; j < m; j++) row += m_abs(x[i * m + j]);
+        norm = row > norm ? row : norm;
+    }
+    int squarings = 0;
+    real scale = 1;
+    for (; norm * scale > real(0.5) && squarings < 1100; squarings++) scale *= real(0.5);
+    for (i64 i = 0; i < size; i++) x[i] = x[i] * scale, term[i] = sum[i] = T{};
+    for (i64 i = 0; i < m; i++) term[i * m + i] = sum[i * m + i] = unit<T>();
+    const auto product = [&](const T *p, const T *q, T *r, real factor) {
+        for (i64 i = 0; i < m; i++)
+            for (i64 j = 0; j < m; j++) {
+                T s = T{};
+                for (i64 l = 0; l < m; l++) s = s + p[i * m + l] * q[l * m + j];
+                r[i * m + j] = s * factor;
+            }
+    };
+    for (int k = 1; k <= 18; k++) {
+        product(term, x, next, real(1) / k);
+        for (i64 i = 0; i < size; i++) term[i] = next[i], sum[i] = sum[i] + next[i];
+    }
+    for (int k = 0; k < squarings; k++) {
+        product(sum, sum, next, real(1));
+        for (i64 i = 0; i < size; i++) sum[i] = next[i];
+    }
+    for (i64 i = 0; i < n; i++)
+        for (i64 j = 0; j < n; j++) out[i * n + j] = sum[i * m + (m - n) + j];
+    free(x);
 }
 """
 

@@ -97,7 +97,7 @@ class _Reduction:
             tail = f"{var}_0 + s < {size} ? {var}_0 + s : {size} - 1"
         body = self._inside(env, block, bool(heads) and "q += " in "".join(heads), shared, tail)
         for head in reversed(heads):
-            body = [head, *(INDENT + x for x in body), "}"]
+            body = self.cell.enclosed(head, body)
         return body
 
     def _shared(self, outer: list[str]) -> str | None:
@@ -125,7 +125,7 @@ class _Reduction:
         out: list[str] = []
         names: dict[Value, str] = {}
         for v in sums:
-            name = f"{self.printer.identifier(v.name)}_sum"  # type: ignore[attr-defined]
+            name = self.printer.identifier(f"{v.name} {v.op}")  # type: ignore[attr-defined]
             names[v] = name
             kind = VECTOR[v.kind] if lanes_inside else SCALAR[v.kind]
             count = block * rows if lanes_inside and not self.across else rows
@@ -151,8 +151,7 @@ class _Reduction:
             if a != lane:
                 heads.append(cell._head(a, inner))
         if shared is not None:
-            heads.append(f"for (i64 s = 0; s < {rows}; s++) {{")
-            self._at_shared(shared, inner, clamp)
+            heads.append(f"for (i64 s = 0; s < {rows}; s++) {{" + self._at_shared(shared, inner, clamp))
         if lanes_inside:
             assert lane is not None
             if self.across:
@@ -169,16 +168,17 @@ class _Reduction:
         unroll = self._unroll(heads)
         for i, head in enumerate(reversed(heads)):
             lead = [unroll] if unroll and i == len(heads) - 1 else []
-            body = [*lead, head, *(INDENT + x for x in body), "}"]
+            body = [*lead, *cell.enclosed(head, body)]
         out += body
         out += self._finish(env, names, place, block, chunked, shared, clamp)
         return out
 
-    def _at_shared(self, shared: str, env: dict[str, Index], clamp: str) -> None:
-        """Rows beyond the last are the last again: read, and not stored."""
-        local = f"({clamp})"
+    def _at_shared(self, shared: str, env: dict[str, Index], clamp: str) -> str:
+        """Rows beyond the last are the last again."""
+        local = f"i_{shared[1:]}"
         base = {n.BATCH: "b", n.TIME: "t"}[shared]
         env[shared] = Index(local, f"({base} + {local})")
+        return f"\nconst i64 {local} = {clamp};"
 
     def _unroll(self, heads: list[str]) -> str:
         if not self.over or self.across:
@@ -228,8 +228,7 @@ class _Reduction:
         inner = dict(env)
         heads: list[str] = []
         if shared is not None:
-            heads.append(f"for (i64 s = 0; s < {ROWS}; s++) {{")
-            self._at_shared(shared, inner, clamp)
+            heads.append(f"for (i64 s = 0; s < {ROWS}; s++) {{" + self._at_shared(shared, inner, clamp))
         if lane is not None and not self.across:
             if block > 1:
                 inner[lane] = cell._lane_index(lane, "(q + r)" if chunked else "r")
@@ -247,7 +246,7 @@ class _Reduction:
             code = Code(text, 100, v.kind, lanes)
             out.append(self._keep(v, code, inner))
         for head in reversed(heads):
-            out = [head, *(INDENT + x for x in out), "}"]
+            out = cell.enclosed(head, out)
         return out
 
     def _keep(self, v: Value, code: Code, env: Env) -> str:

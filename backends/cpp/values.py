@@ -174,7 +174,7 @@ class Pass:
         self.named[target.name] = self._value(target.name, value, span)
 
     def _view(self, value: Node) -> bool:
-        while isinstance(value, n.Rename | n.Pick):
+        while isinstance(value, n.Rename | n.Pick) or (isinstance(value, n.Flip) and value.axis == n.TIME):
             value = value.arg
         return isinstance(value, n.Local | n.Load | n.Const | n.Size)
 
@@ -212,8 +212,13 @@ class Pass:
         roots += [s.value for s in loop.body if isinstance(s, k.Let | k.Set | k.Store)]
         found = 0
         todo = list(roots)
+        seen: set[Node] = set()
         while todo:
-            for x in n.postorder([todo.pop()]):
+            root = todo.pop()
+            if root in seen:
+                continue
+            seen.add(root)
+            for x in n.postorder([root]):
                 known = self.named.get(x.name) if isinstance(x, n.Local) else None
                 if isinstance(x, n.Load) and x.buffer in self.scratch:
                     known = self.scratch[x.buffer]
