@@ -1,32 +1,44 @@
 // Exponentials and logarithms. Polynomials are minimax fits (Remez), the error given relative to what they stand for.
 
 //: clamped
+#if defined(__AVX512F__) && !defined(__clang__)
+// Where AVX-512 is, g++ makes one instruction of a minimum only if it does not know the operands.
+template <class V> INLINE V unknown(V x) { __asm__("" : "+v"(x)); return x; }
+#else
+template <class V> INLINE V unknown(V x) { return x; }
+#endif
 // x between two bounds; NaN stays (both comparisons take their second operand then).
 template <class V> INLINE V clamped(V x, real low, real high) {
-    return smaller(lift<V>(high), larger(lift<V>(low), x));
+    return smaller(unknown(lift<V>(high)), larger(unknown(lift<V>(low)), x));
 }
 
-//: m_exp2 (float)
-// 2^x = 2^n 2^f, |f| <= 1/2; error of the polynomial 2^-26.
-template <class V> INLINE V m_exp2(V x) {
-    x = clamped(x, -151.0f, 129.0f);
-    V t = x + ROUNDER;
-    V f = x - (t - ROUNDER);
-    V p = horner(f, 1.0f, 0.6931472f, 0.24022594f, 0.055503663f, 0.009625321f, 0.001338734f, 0.00013398084f);
-    return scaled(p, t);
+//: exp2_poly (float)
+// 2^f for |f| <= 1/2; error 2^-26.
+template <class V> INLINE V exp2_poly(V f) {
+    return horner(f, 1.0f, 0.6931472f, 0.24022594f, 0.055503663f, 0.009625321f, 0.001338734f, 0.00013398084f);
 }
 
-//: m_exp2 (double)
-// 2^x = 2^n 2^f, |f| <= 1/2; error of the polynomial 2^-57.
-template <class V> INLINE V m_exp2(V x) {
-    x = clamped(x, -1076.0, 1025.0);
-    V t = x + ROUNDER;
-    V f = x - (t - ROUNDER);
-    V p = horner(f, 1.0, 0.6931471805599453, 0.24022650695909997, 0.05550410866482377, 0.009618129107670867,
-                 0.0013333558145896926, 0.00015403530314688537, 1.5252734322720188e-05, 1.321555043937587e-06,
-                 1.0177860753854171e-07, 7.0315691120073816e-09, 4.48475657978466e-10, 5.7513893577689584e-11);
-    return scaled(p, t);
+//: exp2_poly (double)
+// 2^f for |f| <= 1/2; error 2^-57.
+template <class V> INLINE V exp2_poly(V f) {
+    return horner(f, 1.0, 0.6931471805599453, 0.24022650695909997, 0.05550410866482377, 0.009618129107670867,
+                  0.0013333558145896926, 0.00015403530314688537, 1.5252734322720188e-05, 1.321555043937587e-06,
+                  1.0177860753854171e-07, 7.0315691120073816e-09, 4.48475657978466e-10, 5.7513893577689584e-11);
 }
+
+//: m_exp2
+// 2^x = 2^n 2^f with |f| <= 1/2
+template <class V> INLINE V m_exp2(V x) {
+    x = clamped(x, -BIAS - MANTISSA - 1, BIAS + 2);
+    V t = x + ROUNDER;
+    return scaled(exp2_poly(x - (t - ROUNDER)), t);
+}
+#ifdef AVX512_POWERS
+INLINE vreal m_exp2(vreal x) {
+    vreal f = fraction(x);
+    return times_power(exp2_poly(f), x - f);
+}
+#endif
 
 //: LOWEST_EXPONENT (float)
 #define LOWEST_EXPONENT -104.5f  // e^x is 0 below
@@ -88,7 +100,7 @@ template <class V> INLINE V as_real(typename of<V>::ints k) {
 template <class V> INLINE V log_parts(V x, typename of<V>::ints &k) {
     typedef typename of<V>::ints I;
     typedef typename of<V>::uints U;
-    k = (as<I>(x) - as<bits>(real(0.70710678118654752))) >> MANTISSA;
+    k = as<I>(as<U>(x) - as<ubits>(real(0.70710678118654752))) >> MANTISSA;
     return as<V>(as<U>(x) - (as<U>(k) << MANTISSA)) - 1;
 }
 

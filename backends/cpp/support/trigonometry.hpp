@@ -29,10 +29,10 @@ RARE double far_angle(double x, int &q) {
     wide last = wide(m) * w[2], middle = wide(m) * w[1] + std::uint64_t(last >> 64);
     wide turns = (wide(m * w[0]) << 64) + middle;  // modulo 4, with 126 bits after the point
     q = int(turns >> 126);
-    __int128 fraction = __int128(turns << 2);
+    __int128 fraction = __int128(turns << 2) >> 1;
     q += fraction < 0;  // past the middle: count down from the next quarter
     // times pi/2, both in two parts
-    const double unit = 1 / 340282366920938463463374607431768211456.0;
+    const double unit = 1 / 170141183460469231731687303715884105728.0;
     const double high = 1.5707963267948966, low = 6.123233995736766e-17;
     double f = double(fraction), g = double(fraction - __int128(f)) * unit;
     f *= unit;

@@ -105,6 +105,22 @@ template <class V> INLINE V power_of_two(typename of<V>::ints k) {
     return as<V>((as<typename of<V>::uints>(k) + BIAS) << MANTISSA);
 }
 
+//: AVX512_POWERS times_power fraction (float)
+#if defined(__AVX512DQ__) && LANES == 16
+// p * 2^n for a whole n, and x less the nearest integer: one instruction each, infinities and denormal numbers included.
+INLINE vreal times_power(vreal p, vreal n) { __asm__("vscalefps %2, %1, %0" : "=v"(p) : "v"(p), "v"(n)); return p; }
+INLINE vreal fraction(vreal x) { __asm__("vreduceps $0, %1, %0" : "=v"(x) : "v"(x)); return x; }
+#define AVX512_POWERS
+#endif
+
+//: AVX512_POWERS times_power fraction (double)
+#if defined(__AVX512DQ__) && LANES == 8
+// p * 2^n for a whole n, and x less the nearest integer: one instruction each, infinities and denormal numbers included.
+INLINE vreal times_power(vreal p, vreal n) { __asm__("vscalefpd %2, %1, %0" : "=v"(p) : "v"(p), "v"(n)); return p; }
+INLINE vreal fraction(vreal x) { __asm__("vreducepd $0, %1, %0" : "=v"(x) : "v"(x)); return x; }
+#define AVX512_POWERS
+#endif
+
 //: scaled
 // p * 2^n for |n| up to twice the largest exponent, where t = ROUNDER + n: two factors, so that what underflows
 // is rounded once and what overflows is infinite.
@@ -113,6 +129,9 @@ template <class V> INLINE V scaled(V p, V t) {
     typename of<V>::ints half = n >> 1;
     return p * power_of_two<V>(half) * power_of_two<V>(n - half);
 }
+#ifdef AVX512_POWERS
+INLINE vreal scaled(vreal p, vreal t) { return times_power(p, t - ROUNDER); }
+#endif
 
 //: with_sign
 // |x| with the sign of y, also of zeros and NaN.
