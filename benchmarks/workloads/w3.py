@@ -56,7 +56,7 @@ def chunked(x: Tensor, dt: Tensor, B: Tensor, C: Tensor, A_log: Tensor) -> Tenso
         before.append(state)
         state = decay[..., None, None] * state + added
     carried = torch.einsum("bcin,bchpn,bhci->bcihp", C, torch.stack(before, 1), log.exp())
-    return (inside + carried).view(batch, length, H, P)
+    return (inside + carried).reshape(batch, length, H, P)
 
 
 def jax_scan() -> Function:
