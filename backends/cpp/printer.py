@@ -56,6 +56,15 @@ def print_program(
     return _Printer(program, real, lanes, dict(sizes or {}), dict(storage or {}), dict(schedules or {})).printed()
 
 
+def printable(program: k.Program) -> bool:
+    """Whether this backend has code for all of a program."""
+    try:
+        print_program(program, real="float", lanes=16)
+    except NotPrintable:
+        return False
+    return True
+
+
 class _Printer:
     def __init__(
         self,

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ssmc.diagnostics import SpecError
 from ssmc.runtime import problems
-from ssmc.runtime.recent import Recent
+from ssmc.runtime.recent import COMPILING, Recent
 
 if TYPE_CHECKING:
     import torch
 
+    from ssmc.kernel import nodes as kernel
     from ssmc.plan.nodes import Plan
     from ssmc.recurrence.nodes import Analysis
     from ssmc.runtime.program import Program
 
-BACKENDS = ("torch",)
+BACKENDS = ("torch", "cpp")
 Form = str | Mapping[str, str] | None
 
 
@@ -56,17 +57,33 @@ def checked_backend(backend: object) -> None:
         raise SpecError([problems.NoSuchBackend(None, str(backend), BACKENDS)])
 
 
+@dataclass(frozen=True)
+class Saved:
+    """States that a forward saved for its backward: where chunks of `chunk` steps begin, of these registers."""
+
+    chunk: int
+    registers: tuple[str, ...]
+
+
 class Programs:
     """The programs of an analysed step graph, a bounded number of them.
 
-    `analysis` may be a function, asked when the first program is made. `derived`: nobody has seen the graph who asks
-    for a form; it is taken where it is legal.
+    `analysis` may be a function, asked when the first program is made. `forward` is the analysis of what the graph is
+    the backward of, with the delay lines that became states (`ssmc.adjoint.graph.Adjoint.lines`). `derived`: nobody who
+    asks for a form has seen the graph; it is taken where it is legal.
     """
 
-    def __init__(self, name: str, analysis: Analysis | Callable[[], Analysis], derived: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        analysis: Analysis | Callable[[], Analysis],
+        derived: bool = False,
+        forward: Programs | None = None,
+        lines: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self._analysis = analysis
-        self._derived = derived
+        self._derived, self._forward, self._lines = derived, forward, lines or {}
         self.plans: Recent[Any, Plan] = Recent(256)
         self.made: Recent[Any, Program] = Recent(64)
 
@@ -74,32 +91,57 @@ class Programs:
     def analysis(self) -> Analysis:
         return self._analysis() if callable(self._analysis) else self._analysis
 
+    @cached_property
+    def needed(self) -> frozenset[str]:
+        """The registers that a backward needs."""
+        from ssmc.plan.saving import needed
+
+        with COMPILING:
+            return needed(self.analysis.graph)
+
     def get(
         self,
         sizes: Mapping[str, int],
         batch: int,
         length: int,
         target: str,
-        form: Form = None,
-        backend: str | None = None,
+        route: Route,
+        *,
         gradients: bool = False,
+        saves: bool = False,
+        resumes: Saved | None = None,
     ) -> Program:
-        """The program for a request; the same one for all requests that the same plan answers."""
+        """The program for a request; the same one for all requests that the same plan answers.
+
+        `gradients`: autograd records what it does. `saves`: it saves states for its backward, if that needs any.
+        `resumes`: it is a backward, and goes on from these.
+        """
         from ssmc.plan.choose import choose
 
         # powers of two: varying lengths must not make varying plans
         batch, length = rounded(batch), rounded(length)
 
         def plan() -> Plan:
-            asked = legal(self.analysis, form) if self._derived else form
+            asked = legal(self.analysis, route.form) if self._derived else route.form
             return choose(
                 self.analysis, form=asked or "auto", sizes=sizes, batch=batch, length=length, machine=target,
-                gradients=gradients,
+                gradients=gradients, saves=self.needed if saves else None, resumes=resumes.chunk if resumes else 0,
             )  # fmt: skip
 
-        key = (tuple(sizes.items()), batch, length, form_key(form), target, gradients)
+        key = (tuple(sizes.items()), batch, length, route.key[0], target, gradients, saves, resumes)
         chosen = self.plans.get(key, plan)
-        return self.made.get((chosen.key, backend), lambda: generate(chosen, self.name, backend))
+        return self.made.get((chosen.key, route.backend, resumes), lambda: self._made(chosen, route.backend, resumes))
+
+    def _made(self, plan: Plan, backend: str | None, resumes: Saved | None) -> Program:
+        from ssmc.kernel.pair import lower_resuming, lower_saving, saved_by
+
+        if resumes is not None and self._forward is not None:
+            before = self._forward.analysis.graph
+            program = lower_resuming(plan, before, resumes.chunk, resumes.registers, self._lines)
+        else:
+            program = lower_saving(plan)
+        made = generate(program, self.name, backend)
+        return replace(made, chunk=program.saving, saved=saved_by(program))
 
 
 def legal(analysis: Analysis, form: Form) -> Form:
@@ -125,13 +167,18 @@ def _of(register: str, name: str) -> bool:
     return register.removesuffix("_dot").removeprefix("d_") == name
 
 
-def generate(plan: Plan, name: str, backend: str | None = None) -> Program:
-    """The program of a plan, built and loaded."""
+def generate(program: kernel.Program, name: str, backend: str | None = None) -> Program:
+    """A kernel program, built and loaded."""
     from ssmc.backends.torch.build import load, source
-    from ssmc.kernel.lower import lower
     from ssmc.runtime.program import Program
 
-    text = source(lower(plan))
+    if backend == "cpp":
+        from ssmc.backends.cpp.build import program_module
+        from ssmc.backends.cpp.printer import print_program, printable
+
+        if printable(program):
+            return Program(program_module(program, print_program))
+    text = source(program)
     return Program(load(text, name), text)
 
 
