@@ -75,12 +75,17 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 def write_texts(files: Mapping[Path, str]) -> None:
     """Write UTF-8 texts: all of them, or none where the system refuses one. Raises SpecError."""
+    write_files({path: text.encode("utf-8") for path, text in files.items()})
+
+
+def write_files(files: Mapping[Path, bytes]) -> None:
+    """Write files: all of them, or none where the system refuses one. Raises SpecError."""
     with contextlib.ExitStack() as stack:
         ready = []
-        for path, text in files.items():
+        for path, content in files.items():
             with _says_what_failed(path):
                 temporary, place = stack.enter_context(_beside(path))
-                temporary.write_bytes(text.encode("utf-8"))
+                temporary.write_bytes(content)
                 ready.append((path, temporary, place))
         for path, temporary, place in ready:
             with _says_what_failed(path):

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ssmc.diagnostics import Problem
 
-MESSAGE_LINES = 20
+MESSAGE_LINES, LINE_LENGTH = 6, 300
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,12 @@ class CompileFailed(Problem):
     )
 
     def extra_notes(self) -> tuple[str, ...]:
-        lines = [line for line in self.message.splitlines() if line.strip()]
-        more = [f"… {len(lines) - MESSAGE_LINES} more lines"] if len(lines) > MESSAGE_LINES else []
-        said = [f"`{self.compiler}` said:\n" + "\n".join([*lines[:MESSAGE_LINES], *more])] if lines else []
+        lines = [line.strip() for line in self.message.splitlines() if line.strip()]
+        errors = [line for line in lines if "error" in line] or lines
+        said = [line if len(line) <= LINE_LENGTH else f"{line[:LINE_LENGTH]} …" for line in errors[:MESSAGE_LINES]]
+        more = len(errors) - len(said)
+        if more:
+            said.append(f"and {more} more, in the .log beside the code")
         return (*said, f"the code is kept: {self.kept}") if self.kept else tuple(said)
 
 
@@ -101,3 +104,15 @@ class OutOfMemory(Problem):
     code: ClassVar[str] = "E765"
     title: ClassVar[str] = "there is not enough memory to run `{name}`"
     helps: ClassVar[tuple[str, ...]] = ("shorten the sequence, or run it in parts, the state handed on",)
+
+
+@dataclass(frozen=True)
+class NotInCpp(Problem):
+    """Something that only another backend has code for."""
+
+    name: str
+    why: str
+
+    code: ClassVar[str] = "E766"
+    title: ClassVar[str] = "`{name}` cannot be written as C++: {why}"
+    helps: ClassVar[tuple[str, ...]] = ("`--backend torch` has code for everything",)

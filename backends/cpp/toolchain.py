@@ -206,9 +206,8 @@ def _vector(defined: set[str]) -> Vector:
 # -- what is kept --------------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def machine() -> str:
-    """This machine as far as `-march=native` can tell it from others: a home folder may be shared by several."""
+def _machine() -> str:
+    """This machine as far as code compiled for it can tell it from others: a home folder may be shared by several."""
     parts = [platform.machine(), sys.platform]
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
@@ -218,6 +217,9 @@ def machine() -> str:
     except OSError:
         parts.append(platform.processor())
     return f"{platform.machine()} {hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}"
+
+
+machine = functools.cache(_machine)
 
 
 def _kept_file(command: tuple[str, ...], store: Path) -> Path | None:
