@@ -102,7 +102,6 @@ def _compiler_version(name: str) -> str | None:
 def _native() -> list[Finding]:
     """What the backend for the CPU has to work with, and where it keeps what it compiled."""
     from ssmc.backends.cpp import cache, folders, library, toolchain
-
     from ssmc.diagnostics import SpecError
 
     topic = "c++"
