@@ -568,10 +568,22 @@ class Cell:
         out: list[str] = []
         late: list[str] = []
         for v in nest.values:
-            if v.op:
+            if v.op:  # over the steps alone
+                point = Point(self, env, v, known)
+                code = point.converted(point.code(v.value), v.kind)
+                late.append(_comment(self.added(v, code, env), v))
                 continue
             out += self._computed(v, env, known, late)
         return [*out, *late]
+
+    def added(self, v: Value, code: Code, env: Env) -> str:
+        """One step's part of a sum over the steps."""
+        home = v.total if v.total is not None else v
+        if v.op != "sum":
+            raise NotPrintable(f"{v.op} over the steps")
+        before = self.array(home, Point(self, env, None, {}))
+        after = Code(f"{before.text} + {code.text}", 75, v.kind, before.lanes or code.lanes)
+        return self._assign(home, after, env)
 
     def _computed(self, v: Value, env: Env, known: dict[Value, str], late: list[str]) -> list[str]:
         point = Point(self, env, v, known)

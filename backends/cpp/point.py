@@ -266,11 +266,11 @@ class Point:
 
     def before(self, node: n.Lag, v: Value) -> Code:
         """What a state was one step before, or a value of an earlier sweep some steps before."""
-        halo = self.code(node.halo)
         if self.at is not None and self.at.group == v.group:
             if v.place is None or node.steps != 1 or not self.of.begins(node.halo, v.place):
                 raise NotPrintable("an earlier value of this sweep")
-            return halo
+            return self.value(v.place)
+        halo = self.code(node.halo)
         i = self.env[n.TIME]
         reverse = self.of.reversed(node.halo)
         sign = "+" if reverse else "-"

@@ -84,9 +84,9 @@ class _Printer:
             value = _product_of(size, sizes)
             if value is not None:
                 self.sizes[name] = value
-        self.axes = [a.name for a in self.graph.axes if a.name not in self.made]
+        self.axes = [a.name for a in self.graph.axes]
         for r in self.graph.registers:
-            self.axes += [a for a in map(n.base_axis, r.axes) if a not in self.axes and a not in self.made]
+            self.axes += [a for a in map(n.base_axis, r.axes) if a not in self.axes]
         self.names: dict[str, str] = {}
         self.fields: dict[str, tuple[str, tuple[str, ...]]] = {}  # of Call: name -> (element type, stride words)
         self.once: dict[str, k.Buffer] = {}
@@ -118,20 +118,7 @@ class _Printer:
         base = n.base_axis(axis)
         if base in self.sizes:
             return str(self.sizes[base])
-        made = self.made.get(base)
-        if made is not None:
-            return f"({self._factors(made)})"
         return self.size_name(base)
-
-    def _factors(self, size: Node) -> str:
-        match size:
-            case n.Size(axis=axis):
-                return self.size(axis)
-            case n.Const(value=value):
-                return str(value)
-            case n.Map(op="mul", args=(x, y)):
-                return f"{self._factors(x)} * {self._factors(y)}"
-        raise NotPrintable("an axis whose size is no product")
 
     def variable(self, axis: str) -> str:
         return f"i_{axis.replace(chr(39), '1').replace('~', 'x').lstrip('@')}"

@@ -252,11 +252,7 @@ class _Reduction:
     def _keep(self, v: Value, code: Code, env: Env) -> str:
         cell = self.cell
         if v.total is not None or (n.TIME in v.over and cell.values.sequential):
-            home = v.total if v.total is not None else v
-            point = Point(cell, env, None, {})
-            before = cell.array(home, point)
-            after = Code(f"{before.text} + {code.text}", 75, v.kind, before.lanes or code.lanes)
-            return cell._assign(home, after, env)
+            return cell.added(v, code, env)
         return cell._assign(v, code, env)
 
 

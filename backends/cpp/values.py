@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ssmc.expr import nodes as n
-from ssmc.expr.nodes import Axes, Kind, Node
+from ssmc.expr.nodes import Axes, Kind, Node, _holds_nodes
 from ssmc.expr.ops import OPS
 from ssmc.kernel import nodes as k
 from ssmc.source import Span
@@ -55,6 +55,7 @@ class Value:
     place: Value | None = None  # the carry whose array it takes, its next value
     crosses: bool = False  # read in another group: kept for every step of the chunk
     reads: list[Value] = field(default_factory=list)
+    old: list[Value] = field(default_factory=list)  # values of which it reads the one of the step before
     behind: list[Value] = field(default_factory=list)  # stores of the sequences that it reads at other steps
 
     def __repr__(self) -> str:
@@ -101,6 +102,9 @@ class Pass:
         self.scratch: dict[str, Value] = {}
         self.groups: list[Group] = [Group()]
         self.carries: dict[str, Value] = {}
+        self.numbered: dict[int, Value] = {}  # by what is computed
+        self.keys: dict[Node, int] = {}
+        self.interned: dict[object, int] = {}
         self.lines: dict[str, Node] = {}  # a delay line's carry -> what it begins with
         self.totals: list[Value] = []
         self.after: list[Value] = []  # when all steps of a chunk are done
@@ -127,11 +131,15 @@ class Pass:
             else:
                 self.carries[name] = Value(name, c.target.axes, c.target.kind, c.init, carry=True)
                 self.named[name] = self.carries[name]
-        for s in loop.body:
+        for s in self._in_order(loop.body):
             self._statement(s, inside=False)
         for f in self.p.final:
             self.final.append(self._made(self._stored(f.buffer, f.value, f.span, AFTER)))
         self._sink()
+        for v in (v for g in self.groups for v in g.values):
+            for now in v.old:
+                if now.group != v.group:
+                    v.reads.append(now)
         for g in self.groups:
             for v in g.values:
                 for r in v.reads:
@@ -142,6 +150,19 @@ class Pass:
         for v in (v for g in self.groups for v in g.values if self.sequential is False):
             if v.crosses:
                 raise NotPrintable("a value between two sweeps")
+
+    def _in_order(self, body: tuple[k.Statement, ...]) -> list[k.Statement]:
+        """Loops in the other direction first, with what they need: the pass's own then takes what reads either."""
+        made = {name: s for s in body for name in _makes(s)}
+        first: set[int] = set()
+        todo = [s for s in body if isinstance(s, k.For) and s.reverse != self.reverse]
+        while todo:
+            s = todo.pop()
+            if id(s) in first:
+                continue
+            first.add(id(s))
+            todo += [made[name] for name in _uses(s) if name in made and made[name] is not s]
+        return [s for s in body if id(s) in first] + [s for s in body if id(s) not in first]
 
     def _statement(self, s: k.Statement, inside: bool) -> None:
         match s:
@@ -291,6 +312,16 @@ class Pass:
         """The value of an expression under a name."""
         if node in self.of:
             return self.of[node]
+        key = self._key(node)
+        known = self.numbered.get(key)
+        if known is not None and set(known.axes) == set(node.axes) - {n.TIME}:
+            self.of[node] = known
+            return known
+        v = self._new_value(name, node, span)
+        self.numbered.setdefault(key, v)
+        return v
+
+    def _new_value(self, name: str, node: Node, span: Span | None) -> Value:
         axes = tuple(a for a in node.axes if a != n.TIME)
         timed = n.TIME in node.axes or self.inside or self.step
         if isinstance(node, n.Reduce) and node.op == "logsumexp":
@@ -304,6 +335,42 @@ class Pass:
             v.serial, v.special = True, node
         self.of[node] = v
         return self._place(v)
+
+    def _key(self, node: Node) -> int:
+        """A number that two expressions share which are the same at every step, whatever loop they stand in."""
+        found = self.of.get(node)
+        if found is not None:
+            return self._interned(("value", id(found)))
+        if node in self.keys:
+            return self.keys[node]
+        match node:
+            case n.Local(name=name) if isinstance(self.named.get(name), Value):
+                return self._interned(("value", id(self.named[name])))
+            case n.Local(name=name) if isinstance(self.named.get(name), n.Node) and name not in self.lines:
+                return self._key(self.named[name])  # type: ignore[arg-type]
+            case n.Local(name=name):
+                return self._interned(("local", name))
+            case n.Load(buffer=buffer) if buffer in self.scratch:
+                return self._interned(("value", id(self.scratch[buffer])))
+            case n.Load(buffer=buffer):
+                return self._interned(("load", buffer, tuple(a for a in node.axes if a != n.TIME)))
+            case n.Lag(steps=1) if self._old(node) is not None:
+                return self._interned(("value", id(self._old(node))))
+        data = tuple((k, x) for k, x in vars(node).items() if k != "axes" and not _holds_nodes(x))
+        axes = tuple(a for a in node.axes if a != n.TIME) if not isinstance(node, n.Map) else ()
+        key = (type(node).__name__, axes, data, tuple(self._key(x) for x in n.children(node)))
+        self.keys[node] = self._interned(key)
+        return self.keys[node]
+
+    def _old(self, node: n.Lag) -> Value | None:
+        """The carry whose value before this step a node is."""
+        now = self.chunk_lag(node)
+        if now is None or now.place is None or not self.begins(node.halo, now.place):
+            return None
+        return now.place
+
+    def _interned(self, key: object) -> int:
+        return self.interned.setdefault(key, len(self.interned))
 
     def _logsumexp(self, node: n.Reduce) -> Node:
         """log(sum(exp(x))), by way of the largest; of nothing but -inf it is -inf."""
@@ -339,7 +406,7 @@ class Pass:
     def _place(self, v: Value) -> Value:
         """A value in the first group that can take it."""
         self._made(v)
-        group = max([self.least, *(self._ready(r) for r in v.reads)])
+        group = max([self.least, *(self._ready(r) for r in v.reads), *(x.group for x in v.old)])
         group = max([group, *(s.group + (0 if self.sequential else 1) for s in v.behind)])
         if self.inside:
             while len(self.groups) <= group:
@@ -381,8 +448,14 @@ class Pass:
             case n.Load(buffer=buffer) if buffer in self.scratch:
                 self._note(v, self.scratch[buffer])
             case n.Lag() if self.chunk_lag(node) is not None:
-                self._needs(v, node.arg)
-                self._needs(v, node.halo)
+                now = self.chunk_lag(node)
+                assert now is not None
+                if node.steps == 1 and now.place is not None and self.begins(node.halo, now.place):
+                    self._note(v, now.place)
+                    v.old.append(now)
+                else:
+                    self._note(v, now)
+                    self._needs(v, node.halo)
             case n.Lag() | n.Frames():
                 self._line(v, node)
             case n.Flip(arg=n.Lag() | n.Frames() as inner, axis=n.TIME):
@@ -459,7 +532,7 @@ class Pass:
 
     def begins(self, halo: Node, carry: Value) -> bool:
         """Whether `halo` is a carry itself."""
-        return isinstance(halo, n.Local) and self.named.get(halo.name) is carry
+        return carry.value is halo or (isinstance(halo, n.Local) and self.named.get(halo.name) is carry)
 
     def reversed(self, halo: Node) -> bool:
         """Whether what began with `halo` runs from the last step to the first."""
@@ -553,6 +626,29 @@ class Pass:
 
     def _recurrent(self, v: Value) -> bool:
         return any(r.carry for r in v.reads)
+
+
+def _makes(s: k.Statement) -> set[str]:
+    """The names that a statement gives values."""
+    match s:
+        case k.Let(target=target):
+            return {target.name}
+        case k.For(carries=carries, body=body):
+            return {c.target.name for c in carries} | {x.buffer for x in body if isinstance(x, k.Store)}
+        case _:
+            return set()
+
+
+def _uses(s: k.Statement) -> set[str]:
+    match s:
+        case k.For(carries=carries, body=body):
+            roots = [c.init for c in carries]
+            roots += [x.value for x in body if isinstance(x, k.Let | k.Set | k.Store)]
+        case k.Let(value=value) | k.Set(value=value) | k.Store(value=value):
+            roots = [value]
+        case _:
+            roots = []
+    return {x.name if isinstance(x, n.Local) else x.buffer for x in n.postorder(roots) if isinstance(x, n.Local | n.Load)}
 
 
 def _serial(node: Node) -> bool:
