@@ -191,19 +191,19 @@ template <class V> INLINE cx<V> m_cos(cx<V> z) {
 }
 
 //: m_tanh (cx)
-// With t = tan y, b = 1 + t^2, s = sinh x: (b s sqrt(1 + s^2) + i t) / (1 + b s^2) (Kahan 1987). For large |x| it is
-// +-1 and 4 e^(-2|x|) sin y cos y.
+// With s = sinh x, c = cosh x: (s c + i sin y cos y) / (s^2 + cos^2 y), which has no pole to come near to. For large |x|
+// it is +-1 and 4 e^(-2|x|) sin y cos y.
 template <class V> INLINE cx<V> m_tanh(cx<V> z) {
+    const real limit = sizeof(real) == 4 ? 12 : 20;
     V a = magnitude(z.re), s, c, sine, cosine;
-    sinh_cosh(clamped(z.re, -12, 12), s, c);
+    sinh_cosh(clamped(z.re, -limit, limit), s, c);
     sin_cos(z.im, sine, cosine);
-    // multiplied through by cos^2 y, so that the pole of the tangent does not come in
     V below = cosine * cosine + s * s;
-    V re = s * c / below, im = sine * cosine / below;
-    typename of<V>::mask far = a > 12;
-    V t = m_tanh(a), faint = 4 * sine * cosine * m_exp(-2 * a);
-    im = pick<V>(a == INFINITE, with_sign(lift<V>(0), z.im), pick<V>(far, faint, im));
-    return {pick<V>(far, with_sign(t, z.re), re), pick<V>(z.im == 0, z.im, im)};
+    typename of<V>::mask far = a > limit;
+    V re = pick<V>(far, with_sign(m_tanh(a), z.re), s * c / below);
+    V im = pick<V>(far, 4 * sine * cosine * m_exp(-2 * a), sine * cosine / below);
+    im = pick<V>(a == INFINITE, with_sign(lift<V>(0), z.im), im);
+    return {re, pick<V>(z.im == 0, z.im, im)};
 }
 
 //: m_tan (cx)
