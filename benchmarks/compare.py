@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 import ssmc
 from benchmarks import harness
 from benchmarks.oracle import Expected, expected
-from benchmarks.workloads.base import BACKWARD, FORWARD, Runs, Workload, installed, torch_runs
+from benchmarks.worker import Lost, Worker
+from benchmarks.workloads.base import BACKWARD, FORWARD, Function, Runs, Workload, installed, torch_runs
 from benchmarks.workloads.table import WORKLOADS
 from ssmc.api import BACKENDS
-from ssmc.runtime.timing import Timing, interleaved, milliseconds
+from ssmc.runtime.timing import Timing, milliseconds, take_turns
 
-REPEAT = 0.002  # seconds that one timed run should take at least
+REPEAT = 0.005  # seconds that one timed run should take at least
 
 
 @dataclass
@@ -32,25 +31,28 @@ class Side:
     prepare: Callable[[], Runs]
     ours: bool = False
     unranked: str = ""
-    runs: Runs | None = None
+    reuses: bool = False
+    worker: Worker | None = None
     first: dict[str, float] = field(default_factory=dict)  # seconds of the first call, compilation included
     error: dict[str, float] = field(default_factory=dict)  # of the oracle, as a part of its largest magnitude
     wrong: dict[str, str] = field(default_factory=dict)
 
-    def thunk(self, direction: str) -> Callable[[], Any] | None:
-        assert self.runs is not None
-        return self.runs.forward if direction == FORWARD else self.runs.backward
+    def measure(self, direction: str) -> Callable[[int], float]:
+        assert self.worker is not None
+        worker = self.worker
+        return lambda count: worker.seconds(direction, count)
 
 
 def run(options: argparse.Namespace) -> int:
     """The exit status: 1 where ssmc is wrong."""
-    torch.set_num_threads(options.threads)
+    # sides are forks of this process, which must not have started threads
+    torch.set_num_threads(1)
     unknown = [name for name in options.names if name not in WORKLOADS]
     if unknown:
         print(f"no workload is called {', '.join(unknown)}; there are {', '.join(WORKLOADS)}", file=sys.stderr)
         return 2
     chosen = [WORKLOADS[name] for name in options.names] or list(WORKLOADS.values())
-    record: dict[str, Any] = {"machine": harness.machine(), "workloads": {}}
+    record: dict[str, Any] = {"machine": harness.machine() | {"threads": options.threads}, "workloads": {}}
     print(record["machine"])
     right = True
     for workload in chosen:
@@ -67,30 +69,20 @@ def measure(workload: Workload, options: argparse.Namespace) -> tuple[dict[str, 
     compiled: Any = ssmc.load(str(harness.ROOT / "examples" / f"{workload.spec}.ssm"))
     truth, weight = _truth(workload, compiled, given)
     sides = _sides(workload, compiled, given, weight, options)
-    record: dict[str, Any] = {"title": workload.title, "spec": workload.spec, "skipped": {}}
-    ready = []
-    for side in sides:
-        try:
-            side.runs = side.prepare()
-        except Exception as error:
-            _dropped(record, side, error)
-            continue
-        ready.append(side)
-    for direction in _directions(workload, options):
-        taking = []
-        for side in ready:
-            if side.thunk(direction) is None:
-                continue
-            try:
-                _check(side, direction, truth, workload.tolerance[direction])
-            except Exception as error:
-                _dropped(record, side, error)
-                continue
-            taking.append(side)
-        if taking:
-            cases = [(s.name, s.thunk(direction)) for s in taking]
-            timings = interleaved(cases, rounds=options.rounds, budget=options.budget, repeat=REPEAT)  # type: ignore[arg-type]
-            record[direction] = _told(direction, taking, timings)
+    record: dict[str, Any] = {"title": workload.title, "spec": workload.spec, "left out": {}}
+    try:
+        for side in sides:
+            _start(side, truth, workload, options, record)
+        for direction in _directions(workload, options):
+            taking = [s for s in sides if direction in s.error]
+            if taking:
+                cases = [(s.name, s.measure(direction)) for s in taking]
+                timings = take_turns(cases, rounds=options.rounds, budget=options.budget, repeat=REPEAT)
+                record[direction] = _told(direction, taking, timings)
+    finally:
+        for side in sides:
+            if side.worker is not None:
+                side.worker.close()
     return record, not any(s.ours and s.wrong for s in sides)
 
 
@@ -103,24 +95,17 @@ def _truth(workload: Workload, compiled: Any, given: Mapping[str, Tensor]) -> tu
     around = workload.around or (lambda f: f)
     if not workload.backward:
         return expected(compiled.graph, around, given, None), torch.empty(0)
-    shape = workload.output
-    weight = torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+    weight = torch.randn(*workload.output, generator=torch.Generator().manual_seed(1))
     return expected(compiled.graph, around, given, weight), weight
 
 
 def _sides(
     workload: Workload, compiled: Any, given: Mapping[str, Tensor], weight: Tensor, options: argparse.Namespace
 ) -> list[Side]:
-    around = workload.around or (lambda f: f)
     sides = []
-    for backend in options.backend or BACKENDS:
+    for backend in [] if options.no_ssmc else options.backend or BACKENDS:
         keywords = {"backend": backend} | ({"form": options.form} if options.form else {})
-
-        def ours(keywords: dict[str, str] = keywords) -> Runs:
-            call = compiled.step if workload.step else compiled
-            return torch_runs(around(lambda *a, **k: call(*a, **k, **keywords)), given, weight, workload.backward)
-
-        sides.append(Side(f"ssmc {backend}", ours, ours=True))
+        sides += _ours(workload, compiled, given, weight, keywords)
     for peer in workload.peers:
         wanted = any(text in peer.name for text in options.peer or ()) or (not options.peer and not options.no_peers)
         absent = [m for m in peer.needs if not installed(m)]
@@ -131,60 +116,89 @@ def _sides(
         elif absent:
             print(f"  left out: {peer.name} ({', '.join(absent)} not installed)")
         else:
-            sides.append(Side(peer.name, lambda p=peer: p.prepare(given, weight), unranked=peer.unranked))  # type: ignore[misc]
+            prepare = lambda p=peer: p.prepare(given, weight)  # noqa: E731
+            sides.append(Side(peer.name, prepare, unranked=peer.unranked, reuses=peer.reuses))
     return sides
 
 
-def _dropped(record: dict[str, Any], side: Side, error: Exception) -> None:
-    why = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-    record["skipped"][side.name] = why
-    side.wrong["run"] = why
-    print(f"  left out: {side.name} ({why[:150]})")
+def _ours(
+    workload: Workload, compiled: Any, given: Mapping[str, Tensor], weight: Tensor, keywords: dict[str, Any]
+) -> list[Side]:
+    around = workload.around or (lambda f: f)
+    call = compiled.step if workload.step else compiled
+
+    def fresh() -> Runs:
+        return torch_runs(around(_with(call, keywords)), given, weight, workload.backward)
+
+    def reusing() -> Runs:
+        with torch.no_grad():
+            place = torch.empty_like(around(_with(call, keywords))(**given))
+        runs = torch_runs(around(_with(call, keywords | {"out": place})), given, weight, False)
+        return Runs(runs.forward)
+
+    name = " ".join(["ssmc", *(str(x) for x in keywords.values())])
+    made = [Side(name, fresh, ours=True)]
+    if workload.out:
+        made.append(Side(f"{name}, out=", reusing, ours=True, reuses=True))
+    return made
+
+
+def _with(call: Function, keywords: Mapping[str, Any]) -> Function:
+    return lambda *inputs, **named: call(*inputs, **named, **keywords)
 
 
 # -- right before fast ---------------------------------------------------------------------------------------------
 
 
-def _check(side: Side, direction: str, truth: Expected, tolerance: float) -> None:
-    start = time.perf_counter()
-    found = side.thunk(direction)()  # type: ignore[misc]
-    side.first[direction] = time.perf_counter() - start
-    if direction == FORWARD:
-        outputs = found if isinstance(found, tuple) else (found,)
-        pairs = {f"output {n}": pair for n, pair in enumerate(zip(outputs, truth.outputs, strict=False))}
-    else:
-        pairs = {f"gradient of {k}": (x, truth.gradients[k]) for k, x in found.items()}
-    errors = {what: _distance(a, b) for what, (a, b) in pairs.items()}
-    worst = max(errors, key=lambda what: errors[what])
-    side.error[direction] = errors[worst]
-    if not errors[worst] <= tolerance:
-        side.wrong[direction] = f"{worst} is off by {errors[worst]:.1e} of its scale"
-        print(f"  WRONG: {side.name}, {direction}: {side.wrong[direction]}", flush=True)
+def _start(
+    side: Side, truth: Expected, workload: Workload, options: argparse.Namespace, record: dict[str, Any]
+) -> None:
+    directions = _directions(workload, options)
 
+    def lost(why: Lost, direction: str) -> None:
+        side.wrong[direction] = str(why)
+        record["left out"][f"{side.name}, {direction}"] = str(why)
+        print(f"  left out: {side.name}, {direction} ({str(why)[:200]})", flush=True)
 
-def _distance(found: Any, truth: Tensor) -> float:
-    """The largest difference as a part of the largest magnitude, as is the error of sums in single precision."""
-    a = found.detach() if isinstance(found, Tensor) else torch.from_numpy(np.asarray(found).copy())
-    if a.shape != truth.shape:
-        return float("inf")
-    off = (a - truth).abs().max().item() / (truth.abs().max().item() or 1.0)
-    return off if off == off else float("inf")
+    try:
+        side.worker = Worker(side.prepare, truth, options.threads, options.limit)
+    except Lost as why:
+        return lost(why, "all")
+    for direction in directions:
+        if direction not in side.worker.directions:
+            continue
+        try:
+            side.first[direction], what, off = side.worker.check(direction)
+        except Lost as why:
+            lost(why, direction)
+            if side.worker.alive:
+                continue
+            side.error.clear()
+            return None
+        if not (off <= workload.tolerance[direction] or side.unranked):
+            side.wrong[direction] = f"{what} is off by {off:.1e} of its scale"
+            print(f"  WRONG: {side.name}, {direction}: {side.wrong[direction]}", flush=True)
+        side.error[direction] = off
+    return None
 
 
 # -- telling -------------------------------------------------------------------------------------------------------
 
 
 def _told(direction: str, sides: list[Side], timings: list[Timing]) -> dict[str, Any]:
-    ranked = [t for s, t in zip(sides, timings, strict=True) if not (s.ours or s.unranked or direction in s.wrong)]
-    best = min(ranked, key=lambda t: t.median, default=None)
-    record: dict[str, Any] = {"best peer": best.name if best else None, "sides": {}}
+    by_name = {t.name: t for t in timings}
+    record: dict[str, Any] = {"sides": {}}
     rows = []
     for side, timing in zip(sides, timings, strict=True):
+        rivals = [
+            s for s in sides if not (s.ours or s.unranked or direction in s.wrong) and (side.reuses or not s.reuses)
+        ]
+        best = min((by_name[s.name] for s in rivals), key=lambda t: t.median, default=None)
         ratio = best.median / timing.median if best else None
         wrong = side.wrong.get(direction, "")
         record["sides"][side.name] = timing.record() | {
-            "first": side.first[direction], "error": side.error[direction], "wrong": wrong,
-            "unranked": side.unranked, "faster than the best peer": ratio,
+            "first": side.first[direction], "error": side.error[direction], "wrong": wrong, "ours": side.ours,
+            "unranked": side.unranked, "best peer": best.name if best else None, "faster than it": ratio,
         }  # fmt: skip
         rows.append([
             side.name, milliseconds(timing.median), f"{timing.spread:.0%}", milliseconds(timing.best),

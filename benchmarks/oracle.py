@@ -8,6 +8,8 @@ any length can be checked whole, and not a cut of it.
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -40,30 +42,38 @@ def expected(
 ) -> Expected:
     """Of `sum(weight * output)`; no gradients without a weight. `around` makes of the spec a function of `given`.
 
-    Kept in a file of the temporary folder: the oracle takes its time.
+    Kept in a file of the temporary folder: the oracle takes its time. It runs in a process of its own, for this one
+    must not start threads before it is forked.
     """
     place = _place(graph, given, weight)
-    if place.exists():
-        return Expected(**torch.load(place))
+    if not place.exists():
+        run = multiprocessing.get_context("fork").Process(target=_compute, args=(place, graph, around, given, weight))
+        run.start()
+        run.join()
+    return Expected(**torch.load(place))
+
+
+def _compute(
+    place: Path,
+    graph: StepGraph,
+    around: Callable[[Function], Function],
+    given: Mapping[str, Tensor],
+    weight: Tensor | None,
+) -> None:
     leaves = {k: _double(x).requires_grad_(weight is not None) for k, x in given.items()}
     # double precision also for what `around` makes itself
-    default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
-    try:
-        found = around(sequence(graph) if weight is not None or not _is_step(graph, given) else one_step(graph))(
-            **leaves
-        )
-        outputs = found if isinstance(found, tuple) else (found,)
-        slopes: dict[str, Tensor] = {}
-        if weight is not None:
-            taken = torch.autograd.grad(outputs[0], tuple(leaves.values()), _double(weight))
-            slopes = {k: _single(x) for k, x in zip(leaves, taken, strict=True)}
-    finally:
-        torch.set_default_dtype(default)
-    answer = Expected(tuple(_single(y.detach()) for y in outputs), slopes)
+    spec = one_step(graph) if _is_step(graph, given) else sequence(graph)
+    found = around(spec)(**leaves)
+    outputs = found if isinstance(found, tuple) else (found,)
+    slopes: dict[str, Tensor] = {}
+    if weight is not None:
+        taken = torch.autograd.grad(outputs[0], tuple(leaves.values()), _double(weight))
+        slopes = {k: _single(x) for k, x in zip(leaves, taken, strict=True)}
     place.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"outputs": answer.outputs, "gradients": answer.gradients}, place)
-    return answer
+    half = place.with_suffix(f".{os.getpid()}")
+    torch.save({"outputs": tuple(_single(y.detach()) for y in outputs), "gradients": slopes}, half)
+    half.replace(place)
 
 
 def sequence(graph: StepGraph) -> Function:
@@ -156,12 +166,11 @@ def _single(x: Tensor) -> Tensor:
 
 
 def _place(graph: StepGraph, given: Mapping[str, Tensor], weight: Tensor | None) -> Path:
-    """A file for exactly this question: spec, arguments, the oracle's sources and the workloads'."""
+    """A file for exactly this question: spec, arguments, and the oracle's sources."""
     key = hashlib.sha256(print_graph(graph).encode())
-    for folder in ("ssmc/step", "ssmc/expr", "benchmarks", "benchmarks/workloads"):
-        if folder.startswith("ssmc"):
-            for source in sorted((ROOT / folder).glob("*.py")):
-                key.update(source.read_bytes())
+    for folder in ("ssmc/step", "ssmc/expr"):
+        for source in sorted((ROOT / folder).glob("*.py")):
+            key.update(source.read_bytes())
     key.update(Path(__file__).read_bytes())
     for name, x in (*given.items(), ("weight", weight)):
         if x is not None:

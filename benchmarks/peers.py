@@ -25,6 +25,8 @@ def options() -> argparse.Namespace:
     made.add_argument("--only", choices=("forward", "backward"), help="one of the two directions")
     made.add_argument("--peer", action="append", metavar="TEXT", help="only the peers whose name has this; repeatable")
     made.add_argument("--no-peers", action="store_true", help="ssmc alone")
+    made.add_argument("--no-ssmc", action="store_true", help="the peers alone")
+    made.add_argument("--limit", type=float, default=150.0, help="seconds that any one answer of a side may take (150)")
     made.add_argument("--slow", action="store_true", help="the slow peers too")
     made.add_argument("--json", type=Path, metavar="FILE", help="write the record there too")
     return made.parse_args()

@@ -32,13 +32,18 @@ class Runs:
     forward: Callable[[], Any] | None
     backward: Callable[[], Mapping[str, Any]] | None = None
 
+    def by_direction(self) -> dict[str, Callable[[], Any]]:
+        both = {FORWARD: self.forward, BACKWARD: self.backward}
+        return {direction: run for direction, run in both.items() if run is not None}
+
 
 @dataclass(frozen=True)
 class Peer:
     """Another implementation of the same function.
 
     `needs` are modules without which it is left out. `unranked` says why its time is shown but no ratio is taken of it:
-    it solves an easier problem, say. `slow` peers run only when they are asked for.
+    it solves an easier problem, say. `slow` peers run only when they are asked for. `reuses` those that write into the
+    memory of the run before: they are ranked against calls with `out=`.
     """
 
     name: str
@@ -46,6 +51,7 @@ class Peer:
     needs: tuple[str, ...] = ()
     unranked: str = ""
     slow: bool = False
+    reuses: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class Workload:
 
     `output` is the shape of the output whose gradients are taken. `around` makes of the spec's call a function of the
     workload's arguments, where the two differ. `possible` are the milliseconds of a hand-tuned kernel on the machine
-    of `limits.REFERENCE`.
+    of `limits.REFERENCE`. With `out`, the spec is called with `out=` too.
     """
 
     name: str
@@ -79,6 +85,7 @@ class Workload:
     possible: Mapping[str, float] = field(default_factory=dict)
     around: Callable[[Function], Function] | None = None
     step: bool = False
+    out: bool = False
     backward: bool = True
     # of the oracle, as a part of the largest magnitude
     tolerance: Mapping[str, float] = field(default_factory=lambda: {FORWARD: 1e-4, BACKWARD: 1e-3})
@@ -126,7 +133,6 @@ def torch_peer(name: str, f: Function, *, compiled: bool = False, **more: Any) -
     backward = more.pop("backward", True)
 
     def prepare(given: Arguments, weight: Tensor) -> Runs:
-        torch._dynamo.reset()
         ready = torch.compile(f, fullgraph=True, dynamic=False) if compiled else f
         return torch_runs(ready, given, weight, backward)
 

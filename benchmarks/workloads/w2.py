@@ -161,7 +161,6 @@ def numba_runs(given: Arguments, weight: Tensor) -> Runs:
 
 
 def _compiled_loop_runs(given: Arguments, weight: Tensor) -> Runs:
-    torch._dynamo.reset()
     return torch_runs(compiled_loop(), given, weight)
 
 

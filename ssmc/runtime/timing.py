@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Case = tuple[str, Callable[[], object]]
+Measure = Callable[[int], float]  # seconds of one run, the mean of so many
 
 # a case that is too slow for its share of the time takes part in some rounds only, but in this many
 FEWEST = 3
@@ -58,40 +59,58 @@ def interleaved(
 ) -> list[Timing]:
     """Run every case once a round, in an order that turns by one each round; `warmups` rounds are not counted.
 
+    `budget` and `repeat` as in `take_turns`.
+    """
+
+    def timed(run: Callable[[], object]) -> Measure:
+        return lambda count: seconds_of(run, count, clock)
+
+    measures = [(name, timed(run)) for name, run in cases]
+    return take_turns(measures, rounds=rounds, warmups=warmups, budget=budget, repeat=repeat)
+
+
+def seconds_of(run: Callable[[], object], count: int = 1, clock: Callable[[], float] = time.perf_counter) -> float:
+    """The mean time of `count` runs, one after the other."""
+    gc.collect()
+    start = clock()
+    for _ in range(count):
+        run()
+    return (clock() - start) / count
+
+
+def take_turns(
+    cases: Sequence[tuple[str, Measure]],
+    *,
+    rounds: int,
+    warmups: int = 1,
+    budget: float | None = None,
+    repeat: float = 0.0,
+) -> list[Timing]:
+    """Cases that time themselves, wherever they run.
+
     `budget` is the seconds that all runs together should take: what is slower than its share takes part in every
     second, third … round, and at least `FEWEST` times. A run shorter than `repeat` seconds is done many times over,
     and the mean of those is one run.
     """
     times = {name: 1 for name, _ in cases}
     every = {name: 1 for name, _ in cases}
-    seconds = {name: 0.0 for name, _ in cases}
-
-    def once(name: str, run: Callable[[], object]) -> float:
-        gc.collect()
-        count = times[name]
-        start = clock()
-        for _ in range(count):
-            run()
-        return (clock() - start) / count
-
     for turn in range(warmups):
-        for name, run in _turned(cases, turn):
-            seconds[name] = once(name, run)
-    for name in times:
-        if warmups and 0 < seconds[name] < repeat:
-            times[name] = max(1, round(repeat / seconds[name]))
-        if warmups and budget is not None:
-            share = budget / len(cases) / max(seconds[name] * times[name], 1e-9)
-            every[name] = max(1, rounds // max(FEWEST, int(share)))
+        for name, measure in _turned(cases, turn):
+            taken = measure(times[name])
+            if taken < repeat:
+                times[name] = max(1, round(repeat / max(taken, 1e-9)))
+            if budget is not None:
+                share = int(budget / len(cases) / max(taken * times[name], 1e-9))
+                every[name] = max(1, rounds // max(FEWEST, share))
     runs: dict[str, list[float]] = {name: [] for name, _ in cases}
     for turn in range(rounds):
-        for name, run in _turned(cases, turn):
+        for name, measure in _turned(cases, turn):
             if turn % every[name] == 0:
-                runs[name].append(once(name, run))
+                runs[name].append(measure(times[name]))
     return [Timing(name, tuple(taken)) for name, taken in runs.items()]
 
 
-def _turned(cases: Sequence[Case], turn: int) -> tuple[Case, ...]:
+def _turned(cases: Sequence[Any], turn: int) -> tuple[Any, ...]:
     first = turn % len(cases)
     return (*cases[first:], *cases[:first])
 
