@@ -1,8 +1,9 @@
 """The C++ that generated files carry along: vector types, memory access and mathematics, only what is used.
 
 `support/*.hpp` holds it in pieces, each after a line `//: name …` that says what it defines. `(condition …)` behind the
-names keeps a piece to files that need it: `float` and `double` are the file's precision, any other condition is a piece
-(`cx`: the overloads of complex numbers come along where complex numbers do). What a piece uses it finds by name.
+names keeps a piece to files that need it: `float` and `double` are the file's precision, `other_precision` is that both
+are asked for, and any other condition is a word that is asked for too (`cx`: the overloads of complex numbers come along
+where complex numbers do). What a piece uses it finds by name.
 
 Every function takes one number or a vector of them; with `cx` complex numbers, with `vint` integers.
 """
@@ -45,6 +46,8 @@ CONDITION_OPERATORS: dict[str, tuple[str, str]] = {
 
 _HEAD = re.compile(r"^//: ([\w ]+?)(?: \(([\w ]+)\))?$")
 _WORD = re.compile(r"[A-Za-z_]\w*")
+_MACRO = re.compile(r"^#define (\w+)", re.M)
+_GONE = re.compile(r"^#undef (\w+)", re.M)
 _REMARK = re.compile(r"//[^\n]*")
 
 
@@ -83,15 +86,25 @@ def pieces() -> tuple[Piece, ...]:
 
 def names() -> frozenset[str]:
     """What can be asked for."""
-    return frozenset(name for piece in pieces() for name in piece.names)
+    return frozenset(name for piece in pieces() for name in (*piece.names, *piece.conditions))
+
+
+def macros() -> frozenset[str]:
+    """The words that stand for something else throughout a file: no name in it may be one of them."""
+    text = "\n".join(["#define LANES", *(piece.text for piece in pieces())])
+    return frozenset(_MACRO.findall(text)) - frozenset(_GONE.findall(text))
 
 
 def support_text(names: Iterable[str], real: Real, lanes: int) -> str:
-    """The types, and the pieces that define `names` with all they use; complex overloads with `cx` among them,
-    integer ones with `vint`."""
-    wanted = {"prelude", real, *names}
+    """The types, and the pieces that define `names` with all they use; loads and stores of complex numbers, integers,
+    bools, half precisions, and the other precision with `cx`, `vint`, `bool`, `bf16`, `f16`, `float` or `double` among
+    them."""
+    wanted = {"prelude", *names}
+    if {"float", "double"} - {real} <= wanted:
+        wanted.add("other_precision")
+    wanted = wanted - {"float", "double"} | {real}
     kept: set[Piece] = set()
     while more := {p for p in pieces() if p not in kept and p.serves(wanted)}:
         kept |= more
-        wanted |= {word for piece in more for word in piece.words} - {"float", "double"}
+        wanted |= {word for piece in more for word in piece.words} - {"float", "double", "bool"}
     return "\n\n".join([f"#define LANES {lanes}", *(p.text for p in pieces() if p in kept)]) + "\n"

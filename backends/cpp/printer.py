@@ -34,7 +34,7 @@ KEYWORDS = set(
     short signed sizeof static struct switch template this throw true try typedef typeid typename union unsigned using
     virtual void volatile wchar_t while xor xor_eq real i64 bits vreal vmask vint cx c b t r q s start stop chunk last
     length batch t0 threads scratch rows steps load store fetch put get first splat room pad vectors main std linux unix
-    once sequence step Call Scratch LANES INLINE""".split()
+    once sequence step Call Scratch LANES INLINE RARE AVX512_POWERS""".split()
 )
 
 STORAGE = {"bfloat16": "bf16", "float16": "f16"}

@@ -11,7 +11,8 @@ import mpmath
 import numpy as np
 import pytest
 from scipy import special
-from ssmc.backends.cpp.library_text import CONDITION_OPERATORS, OPERATORS, names, support_text
+from ssmc.backends.cpp.library_text import CONDITION_OPERATORS, OPERATORS, macros, names, support_text
+from ssmc.backends.cpp.printer import KEYWORDS
 
 from ssmc.expr.arrays import NumpyArrays
 from ssmc.expr.ops import OPS
@@ -166,6 +167,10 @@ def test_every_operator_is_mapped() -> None:
         text for style, text in [*OPERATORS.values(), *CONDITION_OPERATORS.values()] if style in ("call", "template")
     }
     assert called <= names()
+
+
+def test_no_name_of_a_spec_is_a_macro() -> None:
+    assert macros() <= KEYWORDS
 
 
 def test_only_what_is_used_is_printed() -> None:

@@ -35,7 +35,7 @@ template <class V> INLINE V m_tanh(V x) {
 }
 
 //: log1p_unit (float)
-// log(1 + t) for t in [0, 1]: of (1 + t) / 2 plus log 2 where t is large. f is exact but where log 2 outweighs its error.
+// log(1 + t) for t in [0, 1]: of (1 + t) / 2 plus log 2 where t is large. f is exact, or log 2 outweighs its error.
 template <class V> INLINE V log1p_unit(V t) {
     typename of<V>::mask big = t > 0.41421356f;
     V f = pick<V>(big, (t - 1) * 0.5f, t);
@@ -43,7 +43,7 @@ template <class V> INLINE V log1p_unit(V t) {
 }
 
 //: log1p_unit (double)
-// log(1 + t) for t in [0, 1]: of (1 + t) / 2 plus log 2 where t is large. f is exact but where log 2 outweighs its error.
+// log(1 + t) for t in [0, 1]: of (1 + t) / 2 plus log 2 where t is large. f is exact, or log 2 outweighs its error.
 template <class V> INLINE V log1p_unit(V t) {
     typename of<V>::mask big = t > 0.41421356237309503;
     V f = pick<V>(big, (t - 1) * 0.5, t);

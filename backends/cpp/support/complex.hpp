@@ -31,7 +31,7 @@ template <class A, class B> INLINE cx<join<A, B>> operator/(cx<A> a, cx<B> b) {
 template <class A, class B> INLINE cx<join<A, B>> operator+(cx<A> a, B b) { return {a.re + b, lift<join<A, B>>(a.im)}; }
 template <class A, class B> INLINE cx<join<A, B>> operator+(A a, cx<B> b) { return b + a; }
 template <class A, class B> INLINE cx<join<A, B>> operator-(cx<A> a, B b) { return {a.re - b, lift<join<A, B>>(a.im)}; }
-template <class A, class B> INLINE cx<join<A, B>> operator-(A a, cx<B> b) { return {a - b.re, lift<join<A, B>>(-b.im)}; }
+template <class A, class B> INLINE cx<join<A, B>> operator-(A a, cx<B> b) { return a + -b; }
 template <class A, class B> INLINE cx<join<A, B>> operator*(cx<A> a, B b) { return {a.re * b, a.im * b}; }
 template <class A, class B> INLINE cx<join<A, B>> operator*(A a, cx<B> b) { return {a * b.re, a * b.im}; }
 template <class A, class B> INLINE cx<join<A, B>> operator/(cx<A> a, B b) { return {a.re / b, a.im / b}; }
@@ -103,7 +103,8 @@ template <class V> INLINE cx<V> m_sqrt(cx<V> z) {
     const real far = real(i64(1) << 60), near = 1 / far, root = real(i64(1) << 30);
     V size = larger(magnitude(z.re), magnitude(z.im));
     typename of<V>::mask big = size > 1 / (SMALLEST * far), small = size < SMALLEST * far;
-    V by = pick<V>(big, near, pick<V>(small, far, real(1))), back = pick<V>(big, root, pick<V>(small, 1 / root, real(1)));
+    V by = pick<V>(big, near, pick<V>(small, far, real(1)));
+    V back = pick<V>(big, root, pick<V>(small, 1 / root, real(1)));
     cx<V> w = {z.re * by, z.im * by};
     V t = m_sqrt((magnitude(w.re) + m_abs(w)) * real(0.5));
     V other = pick<V>(t == 0, t, magnitude(w.im) / (2 * t));
@@ -161,8 +162,8 @@ template <class V> INLINE cx<V> m_expm1(cx<V> z) {
 }
 
 //: sinh_cosh
-// From m = e^|x| - 1: sinh = (m + m / (m + 1)) / 2, cosh = 1 + m^2 / 2 (m + 1). Where e^|x| overflows and half of it does
-// not, both are e^(|x|/2) / 2 * e^(|x|/2).
+// From m = e^|x| - 1: sinh = (m + m / (m + 1)) / 2, cosh = 1 + m^2 / 2 (m + 1). Where e^|x| overflows and half of it
+// does not, both are e^(|x|/2) / 2 * e^(|x|/2).
 template <class V> INLINE void sinh_cosh(V x, V &s, V &c) {
     const real limit = sizeof(real) == 4 ? 80 : 700;
     V a = magnitude(x), m = m_expm1(a), q = m / (m + 1), root = m_exp(a * real(0.5));
@@ -191,8 +192,8 @@ template <class V> INLINE cx<V> m_cos(cx<V> z) {
 }
 
 //: m_tanh (cx)
-// With s = sinh x, c = cosh x: (s c + i sin y cos y) / (s^2 + cos^2 y), which has no pole to come near to. For large |x|
-// it is +-1 and 4 e^(-2|x|) sin y cos y.
+// With s = sinh x, c = cosh x: (s c + i sin y cos y) / (s^2 + cos^2 y), which has no pole to come near to. For large
+// |x| it is +-1 and 4 e^(-2|x|) sin y cos y.
 template <class V> INLINE cx<V> m_tanh(cx<V> z) {
     const real limit = sizeof(real) == 4 ? 12 : 20;
     V a = magnitude(z.re), s, c, sine, cosine;

@@ -41,17 +41,18 @@ INLINE vreal m_exp2(vreal x) {
 #endif
 
 //: LOWEST_EXPONENT (float)
-#define LOWEST_EXPONENT -104.5f  // e^x is 0 below
+constexpr real LOWEST_EXPONENT = -104.5f;  // e^x is 0 below
 
 //: LOWEST_EXPONENT (double)
-#define LOWEST_EXPONENT -746.0  // e^x is 0 below
+constexpr real LOWEST_EXPONENT = -746.0;  // e^x is 0 below
 
 //: exp_parts (float)
 // e^x = 2^n (1 + p), with n in t (see `scaled`); |x| up to 2^16. p has full relative accuracy: 2^-26.
 template <class V> INLINE V exp_parts(V x, V &t) {
     t = x * 1.442695041f + ROUNDER;
     V n = t - ROUNDER;
-    V r = (x - n * 0.693145752f) - n * 1.42860677e-6f;  // log 2 in two parts, the first of 15 bits, so that n * it is exact
+    // log 2 in two parts, the first of 15 bits, so that n * it is exact
+    V r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
     return r + r * r * horner(r, 0.5f, 0.16666539f, 0.041666612f, 0.008367103f, 0.0013916893f);
 }
 
@@ -131,23 +132,23 @@ template <class V> INLINE V log_ends(V x, V y) {
 
 //: LOG2_HIGH LOG2_LOW (float)
 // log 2 in two parts; an exponent times the first is exact.
-#define LOG2_HIGH 0.693359375f
-#define LOG2_LOW -2.12194440e-4f
+constexpr real LOG2_HIGH = 0.693359375f;
+constexpr real LOG2_LOW = -2.12194440e-4f;
 
 //: LOG2_HIGH LOG2_LOW (double)
 // log 2 in two parts; an exponent times the first is exact.
-#define LOG2_HIGH 6.93147180369123816490e-01
-#define LOG2_LOW 1.90821492927058770002e-10
+constexpr real LOG2_HIGH = 6.93147180369123816490e-01;
+constexpr real LOG2_LOW = 1.90821492927058770002e-10;
 
 //: LOG2E_HIGH LOG2E_LOW (float)
 // 1 / log 2 in two parts
-#define LOG2E_HIGH 1.44269502f
-#define LOG2E_LOW 1.92596303e-8f
+constexpr real LOG2E_HIGH = 1.44269502f;
+constexpr real LOG2E_LOW = 1.92596303e-8f;
 
 //: LOG2E_HIGH LOG2E_LOW (double)
 // 1 / log 2 in two parts
-#define LOG2E_HIGH 1.4426950408889634
-#define LOG2E_LOW 2.0355273740931033e-17
+constexpr real LOG2E_HIGH = 1.4426950408889634;
+constexpr real LOG2E_LOW = 2.0355273740931033e-17;
 
 //: log_parts_any
 // `log_parts` of denormal numbers too, k as a real.

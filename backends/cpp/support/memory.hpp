@@ -1,6 +1,6 @@
-// Loads and stores. The element in memory decides what comes out of it: float, double, bf16 and f16 give reals, bool a
-// condition, integers an i64, cx<T> a complex number. `load` takes LANES neighbours; `load_n` only the first n and `fill`
-// in the other lanes; `load_strided` every stride-th; `load1` one. None touches memory beyond what it is asked for.
+// Loads and stores. The element in memory decides what comes out of it: float, double, bf16 and f16 give reals, bool
+// a condition, integers an i64, cx<T> a complex number. `load` takes LANES neighbours; `load_n` only the first n and
+// `fill` in the other lanes; `load_strided` every stride-th; `load1` one. None touches memory beyond that.
 
 //: bf16
 struct bf16 { std::uint16_t bits; };  // the upper half of a float
@@ -20,37 +20,58 @@ template <int... I> INLINE vreal shuffled(vreal a, vreal b) { return __builtin_s
 template <int... I> INLINE vreal shuffled(vreal a, vreal b) { return __builtin_shuffle(a, b, vmask{I...}); }
 #endif
 
-//: memory
-typedef float memory_float __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
-typedef double memory_double __attribute__((vector_size(LANES * 8), aligned(8), may_alias));
+//: memory_real
+typedef real memory_real __attribute__((vector_size(LANES * sizeof(real)), aligned(sizeof(real)), may_alias));
+
+//: memory_i64
 typedef std::int64_t memory_i64 __attribute__((vector_size(LANES * 8), aligned(8), may_alias));
+
+//: memory_i32
 typedef std::int32_t memory_i32 __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+//: memory_i16
 typedef std::int16_t memory_i16 __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
+
+//: memory_i8
 typedef std::int8_t memory_i8 __attribute__((vector_size(LANES), aligned(1), may_alias));
+
+//: memory_u16
 typedef std::uint16_t memory_u16 __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
+
+//: memory_u8
 typedef std::uint8_t memory_u8 __attribute__((vector_size(LANES), aligned(1), may_alias));
+
+//: words
 typedef std::uint32_t words __attribute__((vector_size(LANES * 4)));
+
+//: floats
 typedef float floats __attribute__((vector_size(LANES * 4)));
 
-//: load1
-INLINE real load1(const float *p) { return real(*p); }
-INLINE real load1(const double *p) { return real(*p); }
+//: load1 store1 load store
+INLINE real load1(const real *p) { return *p; }
+INLINE void store1(real *p, real x) { *p = x; }
+INLINE vreal load(const real *p) { return *(const memory_real *)p; }
+INLINE void store(real *p, vreal x) { *(memory_real *)p = x; }
+
+//: load1 store1 load store (bool)
 INLINE bool load1(const bool *p) { return *p; }
-
-//: store1
-INLINE void store1(float *p, real x) { *p = float(x); }
-INLINE void store1(double *p, real x) { *p = x; }
 INLINE void store1(bool *p, bool x) { *p = x; }
-
-//: load
-INLINE vreal load(const float *p) { return __builtin_convertvector(*(const memory_float *)p, vreal); }
-INLINE vreal load(const double *p) { return __builtin_convertvector(*(const memory_double *)p, vreal); }
 INLINE vmask load(const bool *p) { return -__builtin_convertvector(*(const memory_u8 *)p, vmask); }
-
-//: store
-INLINE void store(float *p, vreal x) { *(memory_float *)p = __builtin_convertvector(x, memory_float); }
-INLINE void store(double *p, vreal x) { *(memory_double *)p = __builtin_convertvector(x, memory_double); }
 INLINE void store(bool *p, vmask x) { *(memory_u8 *)p = __builtin_convertvector(-x, memory_u8); }
+
+//: load1 store1 load store (float other_precision)
+typedef double memory_double __attribute__((vector_size(LANES * 8), aligned(8), may_alias));
+INLINE real load1(const double *p) { return real(*p); }
+INLINE void store1(double *p, real x) { *p = double(x); }
+INLINE vreal load(const double *p) { return __builtin_convertvector(*(const memory_double *)p, vreal); }
+INLINE void store(double *p, vreal x) { *(memory_double *)p = __builtin_convertvector(x, memory_double); }
+
+//: load1 store1 load store (double other_precision)
+typedef float memory_float __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+INLINE real load1(const float *p) { return real(*p); }
+INLINE void store1(float *p, real x) { *p = float(x); }
+INLINE vreal load(const float *p) { return __builtin_convertvector(*(const memory_float *)p, vreal); }
+INLINE void store(float *p, vreal x) { *(memory_float *)p = __builtin_convertvector(x, memory_float); }
 
 //: load1 store1 load store (cx)
 template <class T> INLINE cx<real> load1(const cx<T> *p) { return {real(p->re), real(p->im)}; }
@@ -110,8 +131,8 @@ template <class F, class U> INLINE F float_of_f16(U h) {
     magnitude = shifted >= 0x0f800000 ? shifted | 0x7f800000 : magnitude;  // infinity and NaN
     return as<F>(magnitude | sign);
 }
-// Rounded to nearest, halves to even: a normal result by the carry of an integer addition, a denormal one by that of the
-// floating-point addition of 1/2, which leaves 24 bits at multiples of 2^-24.
+// Rounded to nearest, halves to even: a normal result by the carry of an integer addition, a denormal one by the
+// floating-point addition of 1/2, which leaves multiples of 2^-24.
 template <class F, class U> INLINE U f16_of_float(F x) {
     U b = as<U>(x), sign = b >> 16 & 0x8000;
     b = b & 0x7fffffff;

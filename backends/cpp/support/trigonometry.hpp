@@ -11,8 +11,8 @@ static const std::uint64_t TWO_OVER_PI[] = {
 };
 
 //: far_angle
-// x = q pi/2 + r for any finite x, |r| <= pi/4; gives r and q mod 4. With x = m 2^e, only those bits of 2/pi count whose
-// product with x is neither a multiple of 4 nor below rounding: 192 of them (Payne and Hanek 1983).
+// x = q pi/2 + r for any finite x, |r| <= pi/4; gives r and q mod 4. With x = m 2^e, only those bits of 2/pi count
+// whose product with x is neither a multiple of 4 nor below rounding: 192 of them (Payne and Hanek 1983).
 RARE double far_angle(double x, int &q) {
     std::uint64_t b = as<std::uint64_t>(x);
     int e = int(b >> 52 & 0x7ff) - 1075;
@@ -44,25 +44,27 @@ RARE double far_angle(double x, int &q) {
 }
 
 //: near_angle (float)
-// x = q pi/2 + r for |x| < 12000: pi/2 in three parts of 11 bits and the rest. q times each of the
-// three is exact, and the first two differences are (Cody and Waite).
-#define NEAR_ANGLE 12000.0f
+// x = q pi/2 + r for |x| < 12000: pi/2 in three parts of 11 bits and the rest. q times each of the three is exact,
+// and the first two differences are (Cody and Waite).
+constexpr real NEAR_ANGLE = 12000.0f;
 template <class V> INLINE V near_angle(V x, typename of<V>::ints &q) {
     V t = x * 0.636619772f + ROUNDER, n = t - ROUNDER;
     q = as<typename of<V>::ints>(t);
     V high = (x - n * 1.5703125f) - n * 0.000483751297f, r = high - n * 7.54953362e-08f;
-    return r + (((high - r) - n * 7.54953362e-08f) - n * 2.56334407e-12f);  // what the rounding of r lost, and the rest
+    // and what the rounding of r lost, and the rest of pi/2
+    return r + (((high - r) - n * 7.54953362e-08f) - n * 2.56334407e-12f);
 }
 
 //: near_angle (double)
-// x = q pi/2 + r for |x| < 10^6: pi/2 in parts of 33, 19 and 33 bits and the rest. q times each of the
-// three is exact, and the first two differences are (Cody and Waite).
-#define NEAR_ANGLE 1.0e6
+// x = q pi/2 + r for |x| < 10^6: pi/2 in parts of 33, 19 and 33 bits and the rest. q times each of the three is
+// exact, and the first two differences are (Cody and Waite).
+constexpr real NEAR_ANGLE = 1.0e6;
 template <class V> INLINE V near_angle(V x, typename of<V>::ints &q) {
     V t = x * 0.63661977236758134 + ROUNDER, n = t - ROUNDER;
     q = as<typename of<V>::ints>(t);
     V high = (x - n * 1.5707963267341256) - n * 6.077094383272197e-11, r = high - n * 6.12323399538461e-17;
-    return r + (((high - r) - n * 6.12323399538461e-17) - n * 3.5215598651832e-27);  // what the rounding of r lost, and the rest
+    // and what the rounding of r lost, and the rest of pi/2
+    return r + (((high - r) - n * 6.12323399538461e-17) - n * 3.5215598651832e-27);
 }
 
 //: far_angles

@@ -12,23 +12,23 @@ typedef std::int64_t i64;
 typedef float real;
 typedef std::int32_t bits;  // the integer as wide as a real
 typedef std::uint32_t ubits;
-#define MANTISSA 23
-#define BIAS 127
-#define ROUNDER 12582912.0f      // 1.5 * 2^23: adding it rounds to an integer, which is then in the low bits
-#define SMALLEST 1.17549435e-38f // normal number
-#define INFINITE __builtin_inff()
-#define NOT_A_NUMBER __builtin_nanf("")
+constexpr int MANTISSA = 23;
+constexpr int BIAS = 127;
+constexpr real ROUNDER = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, then in the low bits
+constexpr real SMALLEST = 1.17549435e-38f;  // normal number
+constexpr real INFINITE = __builtin_inff();
+constexpr real NOT_A_NUMBER = __builtin_nanf("");
 
 //: prelude (double)
 typedef double real;
 typedef std::int64_t bits;  // the integer as wide as a real
 typedef std::uint64_t ubits;
-#define MANTISSA 52
-#define BIAS 1023
-#define ROUNDER 6755399441055744.0       // 1.5 * 2^52: adding it rounds to an integer, which is then in the low bits
-#define SMALLEST 2.2250738585072014e-308 // normal number
-#define INFINITE __builtin_inf()
-#define NOT_A_NUMBER __builtin_nan("")
+constexpr int MANTISSA = 52;
+constexpr int BIAS = 1023;
+constexpr real ROUNDER = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to an integer, then in the low bits
+constexpr real SMALLEST = 2.2250738585072014e-308;  // normal number
+constexpr real INFINITE = __builtin_inf();
+constexpr real NOT_A_NUMBER = __builtin_nan("");
 
 //: prelude
 // LANES reals side by side; a comparison of two gives a mask, whose lanes are 0 or -1.
@@ -107,17 +107,29 @@ template <class V> INLINE V power_of_two(typename of<V>::ints k) {
 
 //: AVX512_POWERS times_power fraction (float)
 #if defined(__AVX512DQ__) && LANES == 16
-// p * 2^n for a whole n, and x less the nearest integer: one instruction each, infinities and denormal numbers included.
-INLINE vreal times_power(vreal p, vreal n) { __asm__("vscalefps %2, %1, %0" : "=v"(p) : "v"(p), "v"(n)); return p; }
-INLINE vreal fraction(vreal x) { __asm__("vreduceps $0, %1, %0" : "=v"(x) : "v"(x)); return x; }
+// p * 2^n for a whole n, and x less the nearest integer: one instruction each, infinities and denormals included.
+INLINE vreal times_power(vreal p, vreal n) {
+    __asm__("vscalefps %2, %1, %0" : "=v"(p) : "v"(p), "v"(n));
+    return p;
+}
+INLINE vreal fraction(vreal x) {
+    __asm__("vreduceps $0, %1, %0" : "=v"(x) : "v"(x));
+    return x;
+}
 #define AVX512_POWERS
 #endif
 
 //: AVX512_POWERS times_power fraction (double)
 #if defined(__AVX512DQ__) && LANES == 8
-// p * 2^n for a whole n, and x less the nearest integer: one instruction each, infinities and denormal numbers included.
-INLINE vreal times_power(vreal p, vreal n) { __asm__("vscalefpd %2, %1, %0" : "=v"(p) : "v"(p), "v"(n)); return p; }
-INLINE vreal fraction(vreal x) { __asm__("vreducepd $0, %1, %0" : "=v"(x) : "v"(x)); return x; }
+// p * 2^n for a whole n, and x less the nearest integer: one instruction each, infinities and denormals included.
+INLINE vreal times_power(vreal p, vreal n) {
+    __asm__("vscalefpd %2, %1, %0" : "=v"(p) : "v"(p), "v"(n));
+    return p;
+}
+INLINE vreal fraction(vreal x) {
+    __asm__("vreducepd $0, %1, %0" : "=v"(x) : "v"(x));
+    return x;
+}
 #define AVX512_POWERS
 #endif
 
