@@ -364,6 +364,8 @@ class Expressions:
             if len(matrix.axes) != 2 or len(node.over) != 1 or matrix.kind != node.kind or x.kind != node.kind:
                 continue
             (summed,) = node.over
+            if summed not in matrix.axes:
+                continue
             (kept,) = (a for a in matrix.axes if a != summed)
             if x.axes[-1] != summed or kept in x.axes or node.axes != (*x.axes[:-1], kept):
                 continue

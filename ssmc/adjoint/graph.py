@@ -26,7 +26,7 @@ from ssmc.adjoint.rules import Rules
 from ssmc.expr import nodes as n
 from ssmc.expr.arena import Arena
 from ssmc.expr.nodes import Axes, Kind, Node
-from ssmc.recurrence.expand import expand_all
+from ssmc.recurrence.expand import expand_all, past_as_state
 from ssmc.step.functions import free_name
 from ssmc.step.nodes import Depth, Output, Port, Register, StepGraph, reads_of
 from ssmc.step.squares import new_axis
@@ -41,8 +41,8 @@ class Adjoint:
     gradient. `params`: a param's or a constant's -> the register whose last value is its gradient, to be summed over
     the batch. `states`: a register's -> the register that begins with the cotangent of its last value and ends with the
     gradient of its initial one. `lines`: the delay lines that are registers of one step in `source`, with the axis,
-    their first, along which their steps lie, newest first. `constants`: the values of params that are params of the
-    derived graph.
+    their first, along which their steps lie, newest first; `pasts`: those where they lie oldest first. `constants`: the
+    values of params that are params of the derived graph.
     """
 
     source: StepGraph
@@ -52,6 +52,7 @@ class Adjoint:
     params: dict[str, str]
     states: dict[str, str]
     lines: dict[str, str]
+    pasts: dict[str, str]
     constants: tuple[tuple[str, Node], ...]
 
 
@@ -61,15 +62,16 @@ def adjoint(graph: StepGraph, lines: bool = False) -> Adjoint:
     With `lines` gradients go to the initial values of delay lines too, and come from their last ones: each is a state
     then, which costs its depth a step.
     """
-    return _Deriver(*lined(graph)).derive() if lines else _Deriver(graph, {}).derive()
+    return _Deriver(*lined(graph)).derive() if lines else _Deriver(graph).derive()
 
 
-def lined(graph: StepGraph) -> tuple[StepGraph, dict[str, str]]:
-    """The graph with every delay line a state like any other, of one step; and the lines' axes (`Adjoint.lines`)."""
+def lined(graph: StepGraph) -> tuple[StepGraph, dict[str, str], dict[str, str]]:
+    """The graph with every delay line a state like any other, of one step; `Adjoint.lines` and `Adjoint.pasts`."""
+    graph, pasts = past_as_state(graph)
     whole = expand_all(graph)
-    found = {r.name: r.line for r in whole.registers if r.line is not None}
+    lines = {r.name: r.line for r in whole.registers if r.line is not None}
     registers = tuple(replace(r, depth=ONE_STEP, line=None) if r.line else r for r in whole.registers)
-    return replace(whole, registers=registers), found
+    return replace(whole, registers=registers), lines, pasts
 
 
 def refusal(graph: StepGraph) -> str | None:
@@ -84,8 +86,10 @@ ONE_STEP = Depth(1)
 
 
 class _Deriver:
-    def __init__(self, graph: StepGraph, lines: dict[str, str]) -> None:
-        self.lines = lines
+    def __init__(
+        self, graph: StepGraph, lines: dict[str, str] | None = None, pasts: dict[str, str] | None = None
+    ) -> None:
+        self.lines, self.pasts = lines or {}, pasts or {}
         self.arena = graph.arena
         self.graph, self.constants = hoisted(graph)
         labels = {self.arena.labels[x] for x in n.postorder(graph.roots) if x in self.arena.labels}
@@ -140,9 +144,10 @@ class _Deriver:
                     self.read(r, node.steps)
         inputs, outputs = self.gradients()
         params = self.totals()
-        return self.finished(
-            ports, outputs, Adjoint(graph, graph, cotangents, inputs, params, states, self.lines, self.constants)
-        )
+        found = Adjoint(
+            graph, graph, cotangents, inputs, params, states, self.lines, self.pasts, self.constants
+        )  # fmt: skip
+        return self.finished(ports, outputs, found)
 
     def add(self, node: Node, cot: Node) -> None:
         """One more part of a node's cotangent."""

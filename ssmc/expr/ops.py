@@ -243,6 +243,16 @@ def _t_where(ar: Arena, args: tuple[Node, ...], out: Node, cot: Node) -> Partial
     return None, ar.where(args[0], cot, zero), ar.where(args[0], zero, cot)
 
 
+def _t_logaddexp(ar: Arena, args: tuple[Node, ...], out: Node, cot: Node) -> Partials:
+    # nothing comes to two equal infinities, as nothing comes to the terms of a sum that has none
+    a, b = args
+    same = ar.map("and", ar.map("eq", a, b), ar.map("eq", ar.map("abs", a), ar.const(math.inf)))
+    zero = ar.const(0.0)
+    more = ar.where(same, zero, ar.sub(a, b))
+    cot = ar.where(same, zero, cot)
+    return ar.mul(cot, ar.map("sigmoid", more)), ar.mul(cot, ar.map("sigmoid", ar.neg(more)))
+
+
 def _chain(f: Callable[[Arena, Node, Node], Node]) -> Callable[[Arena, tuple[Node, ...], Node], Partials]:
     return lambda ar, args, out: (f(ar, args[0], out),)
 
@@ -374,8 +384,8 @@ _entries: list[Operator] = [
              annihilator=math.inf, distributes_over=("min", "max")),
     Operator("logaddexp", 2, _real_inexact, lambda xp, x, y: xp.logaddexp(x, y),
              lambda sp, x, y: sp.log(sp.exp(x) + sp.exp(y)), _d_logaddexp,
-             lambda a, b: Interval(max(a.low, b.low), math.inf), (1, 1), associative=True, commutative=True,
-             identity=-math.inf, distributes_over=("max", "min"), cost=30),
+             lambda a, b: Interval(max(a.low, b.low), math.inf), (1, 1), _t_logaddexp, associative=True,
+             commutative=True, identity=-math.inf, distributes_over=("max", "min"), cost=30),
     Operator("where", 3, _choice, lambda xp, c, x, y: xp.where(c, x, y),
              lambda sp, c, x, y: sp.Piecewise((x, c), (y, True)),
              _d_where, lambda c, a, b: iv.join(a, b), (0, 1, 1), _t_where),

@@ -24,7 +24,7 @@ from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node, postorder
 from ssmc.recurrence.graph import components_of, is_recurrent
-from ssmc.step.nodes import Axis, Output, Register, StepGraph
+from ssmc.step.nodes import Axis, Depth, Output, Register, StepGraph
 
 
 def expand_delays(graph: StepGraph) -> StepGraph:
@@ -35,6 +35,38 @@ def expand_delays(graph: StepGraph) -> StepGraph:
 def expand_all(graph: StepGraph) -> StepGraph:
     """The graph with every delay line but a `past` turned into a state."""
     return _expanded(graph, set(graph.register))
+
+
+def past_as_state(graph: StepGraph) -> tuple[StepGraph, dict[str, str]]:
+    """The graph with every `past` of a size a state of one step, and the axis, its first, of each: oldest first.
+
+    before   History(r, T, current = c)
+    after    r[T, X] = where(index[T] == size[T] - 1, source of r, shift[T](Read(r, 1)) by -1), and the same of c
+    """
+    arena = graph.arena
+    found = [x for x in postorder(graph.roots) if isinstance(x, n.History)]
+    pasts = {x.register: x.axis for x in found if not graph.register[x.register].depth.unbounded}
+    if not pasts:
+        return graph, {}
+
+    def pushed(name: str, newest: Node) -> Node:
+        axis, r = pasts[name], graph.register[name]
+        last = arena.map("eq", arena.index(axis), arena.sub(arena.size(axis), arena.const(1)))
+        return arena.where(last, newest, arena.shift(arena.read(name, (axis, *r.axes), r.kind), axis, -1))
+
+    done: dict[Node, Node] = {}
+    for node in postorder(graph.roots):
+        kids = [done[c] for c in n.children(node)]
+        own = isinstance(node, n.History) and node.register in pasts
+        done[node] = arena.noted(pushed(node.register, kids[0]) if own else arena.rebuild(node, kids), node)  # type: ignore[attr-defined]
+    registers = tuple(
+        replace(r, axes=(pasts[r.name], *r.axes), source=pushed(r.name, done[r.source]), depth=Depth(1))
+        if r.name in pasts
+        else replace(r, source=done[r.source])
+        for r in graph.registers
+    )
+    outputs = tuple(replace(o, value=done[o.value]) for o in graph.outputs)
+    return replace(graph, registers=registers, outputs=outputs, names=()), pasts
 
 
 def _expanded(graph: StepGraph, names: set[str]) -> StepGraph:

@@ -1,7 +1,8 @@
 """Operators under PyTorch's automatic differentiation.
 
-A call that someone may differentiate is a node of PyTorch's graph, of which only its arguments are kept; its derivatives
-are calls of derived operators, under the same rules, so that there are derivatives of any order and direction.
+A call that someone may differentiate is a node of PyTorch's graph, of which its arguments are kept, and states where
+chunks begin. Its derivatives are calls of derived operators, under the same rules, so that there are derivatives of any
+order and direction.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from ssmc.runtime.operators import Numbers, Operator, arguments, results
+from ssmc.runtime.operators import Kept, Numbers, Operator
 
 
-def call(operator: Operator, numbers: Numbers, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-    """The results, differentiable where PyTorch asks for it."""
+def call(
+    operator: Operator, numbers: Numbers, tensors: Sequence[Tensor], saved: Kept | None = None
+) -> Sequence[Tensor]:
+    """The results, differentiable where PyTorch asks for it; a backward may go on from what its forward `saved`."""
     if not followed(tensors):
-        return operator.run(numbers, tensors)
-    transforms = torch._C._are_functorch_transforms_active()  # type: ignore[attr-defined]
+        return operator.run(numbers, tensors, saved)
+    transforms = torch._C._are_functorch_transforms_active()
     params = tensors[operator.first_param : operator.first_entry]
     if operator.constants and (transforms or traces() or records(params)):
         tensors = [*tensors, *operator.constant_values(numbers, tensors)]
@@ -28,8 +31,11 @@ def call(operator: Operator, numbers: Numbers, tensors: Sequence[Tensor]) -> Seq
         from ssmc.runtime import library
 
         return library.call(operator, numbers, tensors)
-    node = _Transformed if transforms else _Recorded
-    made: Sequence[Tensor] = node.apply(operator, numbers, *tensors)  # type: ignore[no-untyped-call]
+    made: Sequence[Tensor]
+    if transforms:
+        made = _Transformed.apply(operator, numbers, *tensors)  # type: ignore[no-untyped-call]
+    else:
+        made = _Recorded.apply(operator, numbers, saved, *tensors)  # type: ignore[no-untyped-call]
     return made
 
 
@@ -42,7 +48,7 @@ def records(tensors: Sequence[Tensor]) -> bool:
 
 def followed(tensors: Sequence[Tensor]) -> bool:
     """Whether anyone but the caller looks at what is done with the tensors: autograd, torch.func, a tracer."""
-    return torch._C._are_functorch_transforms_active() or traces() or records(tensors)  # type: ignore[attr-defined]
+    return torch._C._are_functorch_transforms_active() or traces() or records(tensors)
 
 
 def traces() -> bool:
@@ -56,13 +62,13 @@ def gradients(
     tensors: Sequence[Tensor],
     came: Sequence[Tensor | None],
     wanted: Sequence[bool],
+    saved: Kept | None = None,
 ) -> list[Tensor | None]:
     """The gradient of every tensor, and of the constants after them, from those of the results."""
     if not any(wanted) or all(x is None for x in came):
         return [None] * len(wanted)
     derived = operator.backward([x is not None for x in came], wanted)
-    made = call(derived.operator, numbers, arguments(derived, tensors, came))
-    return results(derived.gradients, made)
+    return derived.taken(call(derived.operator, numbers, derived.given(tensors, came), saved))
 
 
 def tangents(
@@ -70,8 +76,7 @@ def tangents(
 ) -> list[Tensor | None]:
     """The tangent of every result, from those of the tensors and constants."""
     derived = operator.forward([x is not None for x in moves])
-    made = call(derived.operator, numbers, arguments(derived, tensors, moves))
-    found = results(derived.tangents, made)
+    found = derived.taken(call(derived.operator, numbers, derived.given(tensors, moves)))
     # torch.func takes no None for a result that could have a tangent
     missing = [i for i, x in enumerate(found) if x is None and operator.smooth[i]]
     if missing:
@@ -81,35 +86,44 @@ def tangents(
     return found
 
 
-class _Derived(torch.autograd.Function):
-    """What the node for plain autograd and the one for torch.func have in common."""
+class _Recorded(torch.autograd.Function):
+    """For plain autograd."""
 
     @staticmethod
-    def backward(ctx: Any, *came: Tensor | None) -> tuple[Tensor | None, ...]:
-        operator = ctx.operator
-        found = gradients(operator, ctx.numbers, ctx.saved_tensors, came, ctx.needs_input_grad[2:])
-        return None, None, *found
-
-    @staticmethod
-    def jvp(ctx: Any, _: None, __: None, *moves: Tensor | None) -> tuple[Tensor | None, ...]:
-        operator = ctx.operator
-        return tuple(tangents(operator, ctx.numbers, ctx.saved_tensors, moves))
-
-
-class _Recorded(_Derived):
-    @staticmethod
-    def forward(ctx: Any, operator: Operator, numbers: Numbers, *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.operator, ctx.numbers = operator, numbers
-        ctx.set_materialize_grads(False)
+    def forward(
+        ctx: Any, operator: Operator, numbers: Numbers, saved: Kept | None, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
         own = tensors[: operator.count]
-        ctx.save_for_backward(*own)
+        ctx.operator, ctx.numbers, ctx.saved = operator, numbers, None
+        states: Sequence[Tensor] = ()
+        if saved is None and any(ctx.needs_input_grad):
+            made, kept = operator.run_saving(numbers, own)
+            if kept is not None:
+                ctx.saved, states = kept
+        else:
+            made = operator.run(numbers, own, saved)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*own, *states)
         ctx.save_for_forward(*own)
-        made = operator.run(numbers, own)
         _mark(ctx, operator, made)
         return tuple(made)
 
+    @staticmethod
+    def backward(ctx: Any, *came: Tensor | None) -> tuple[Tensor | None, ...]:
+        count = ctx.operator.count
+        tensors = ctx.saved_tensors
+        saved = (ctx.saved, tensors[count:]) if ctx.saved is not None else None
+        found = gradients(ctx.operator, ctx.numbers, tensors[:count], came, ctx.needs_input_grad[3:], saved)
+        return None, None, None, *found
 
-class _Transformed(_Derived):
+    @staticmethod
+    def jvp(ctx: Any, _: None, __: None, ___: None, *moves: Tensor | None) -> tuple[Tensor | None, ...]:
+        return tuple(tangents(ctx.operator, ctx.numbers, ctx.saved_tensors[: ctx.operator.count], moves))
+
+
+class _Transformed(torch.autograd.Function):
+    """For torch.func, under whose transforms nothing can be kept but arguments."""
+
     @staticmethod
     def forward(operator: Operator, numbers: Numbers, *tensors: Tensor) -> tuple[Tensor, ...]:
         return tuple(operator.run(numbers, tensors[: operator.count]))
@@ -123,6 +137,14 @@ class _Transformed(_Derived):
         ctx.save_for_backward(*own)
         ctx.save_for_forward(*own)
         _mark(ctx, operator, output)
+
+    @staticmethod
+    def backward(ctx: Any, *came: Tensor | None) -> tuple[Tensor | None, ...]:
+        return None, None, *gradients(ctx.operator, ctx.numbers, ctx.saved_tensors, came, ctx.needs_input_grad[2:])
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, __: None, *moves: Tensor | None) -> tuple[Tensor | None, ...]:
+        return tuple(tangents(ctx.operator, ctx.numbers, ctx.saved_tensors, moves))
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], operator: Operator, numbers: Numbers, *tensors: Tensor) -> Any:

@@ -1,4 +1,4 @@
-"""Values of params alone and initial states, by operations that PyTorch records: gradients reach the params by autograd.
+"""Values of params alone, and initial states, by operations that PyTorch records, so that gradients reach the params.
 
 In double precision on the host, as the defaults of params are: it is done once a call, and on few numbers.
 """
@@ -45,7 +45,7 @@ def starts(
 def evaluated(
     values: Sequence[tuple[str, Node]], params: Mapping[str, Tensor], sizes: Mapping[str, int], layouts: Sequence[Axes]
 ) -> list[Tensor]:
-    """Each value with a dimension for each axis of its layout (of size 1 for one that it lacks), on the params' device."""
+    """Each value with a dimension for each axis of its layout, of size 1 for one that it lacks."""
     xp = TorchArrays()
     like = next((x for x in params.values() if x.is_floating_point() or x.is_complex()), None)
     real = torch.float64 if like is None else REAL_OF.get(like.dtype, like.dtype)

@@ -156,7 +156,7 @@ def legal(analysis: Analysis, form: Form) -> Form:
         for register in component.registers:
             wish = form if isinstance(form, str) else next((f for name, f in form.items() if _of(register, name)), "")
             name = wish.partition(":")[0]
-            if name in told and told[name][0]:  # type: ignore[index]
+            if name in told and told[name][0]:
                 asked[component.registers[0]] = wish
                 break
     return asked

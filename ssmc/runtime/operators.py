@@ -12,27 +12,30 @@ records what a program does; `autograd` and `library` tell PyTorch which operato
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ssmc.adjoint.graph import ONE_STEP, adjoint, lined, refusal
-from ssmc.adjoint.parts import is_zero, restricted, written_out
-from ssmc.adjoint.tangent import tangent
+from ssmc.adjoint.graph import refusal
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
-from ssmc.recurrence.analyse import analyse
-from ssmc.runtime.generate import Programs, Route, target_of
+from ssmc.runtime.generate import Programs, Route, Saved, target_of
 from ssmc.runtime.initial import held
+from ssmc.runtime.program import Program
 from ssmc.runtime.recent import COMPILING, Recent
 from ssmc.runtime.shapes import axes_of
 from ssmc.runtime.tensors import COMPLEX_OF, REAL_OF
 from ssmc.step.nodes import StepGraph
 from ssmc.step.sizes import solve_sizes
 
+if TYPE_CHECKING:
+    from ssmc.runtime.derivatives import Derivative
+
 Numbers = tuple[int, ...]
+Kept = tuple[Saved, Sequence[Tensor]]  # what a forward keeps for its backward besides its arguments
 UNUSED = -1  # the size of an axis that nothing has
 SMOOTH = ("real", "complex")
 
@@ -64,8 +67,7 @@ class Operator:
         kinds = [*(o.kind for o in graph.outputs), *(graph.register[r].kind for r in self.returned)]
         self.smooth = tuple(kind in SMOOTH for kind in kinds)
         self._sizes: Recent[tuple[int, ...], dict[str, int]] = Recent(64)
-        self._backwards: Recent[str, Backward] = Recent(32)
-        self._tangents: Recent[str, Forward] = Recent(32)
+        self.derivatives: Recent[str, Derivative] = Recent(64)
 
     @property
     def differentiable(self) -> bool:
@@ -87,12 +89,30 @@ class Operator:
 
         return self._sizes.get(given, solved)
 
-    def run(self, numbers: Numbers, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """The results. No gradients: those are the derivatives' business."""
+    def run(self, numbers: Numbers, tensors: Sequence[Tensor], kept: Kept | None = None) -> list[Tensor]:
+        """The results; a backward may go on from what its forward kept. Nothing is recorded."""
+        given = self._given(numbers, tensors)
+        program = self._program(given, resumes=kept[0] if kept else None)
+        saved = dict(zip(kept[0].registers, kept[1], strict=True)) if kept and program.saved else None
+        with torch.no_grad():
+            ys, new = program.sequence(*given.arguments, saved)
+        return _apart([*ys, *(new[r] for r in self.returned)], tensors)
+
+    def run_saving(self, numbers: Numbers, tensors: Sequence[Tensor]) -> tuple[list[Tensor], Kept | None]:
+        """The results, and states for the backward to go on from, if it needs any."""
+        given = self._given(numbers, tensors)
+        program = self._program(given, saves=True)
+        if not program.saved:
+            return self.run(numbers, tensors), None
+        with torch.no_grad():
+            ys, new, saved = program.sequence_saving(*given.arguments)
+        made = _apart([*ys, *(new[r] for r in self.returned)], tensors)
+        return made, (Saved(program.chunk, program.saved), [saved[r] for r in program.saved])
+
+    def _given(self, numbers: Numbers, tensors: Sequence[Tensor]) -> _Given:
         batch, length, t = numbers[:3]
         sizes = self.all_sizes(numbers[3:])
         device = tensors[0].device if tensors else torch.get_default_device()
-        program = self.programs.get(sizes, batch, length, target_of(device), self.route.form, self.route.backend, False)
         first, second = self.first_param, self.first_entry
         state: dict[str, Tensor | int] = dict(zip(self.given, tensors[second : self.count], strict=True))
         for r in self.started:
@@ -101,9 +121,12 @@ class Operator:
         state["t"] = t
         inputs = dict(zip(self.inputs, tensors[:first], strict=True))
         params = dict(zip(self.params, tensors[first:second], strict=True))
-        with torch.no_grad():
-            ys, new = program.sequence(sizes, batch, length, inputs, params, state)
-        return _apart([*ys, *(new[r] for r in self.returned)], tensors)
+        return _Given((sizes, batch, length, inputs, params, state), device)
+
+    def _program(self, given: _Given, saves: bool = False, resumes: Saved | None = None) -> Program:
+        sizes, batch, length, *_ = given.arguments
+        target = target_of(given.device)
+        return self.programs.get(sizes, batch, length, target, self.route, saves=saves, resumes=resumes)
 
     def all_sizes(self, given: tuple[int, ...]) -> dict[str, int]:
         """With the axes that the analysis adds."""
@@ -144,18 +167,22 @@ class Operator:
 
     # -- derivatives -----------------------------------------------------------------------------------------------
 
-    def backward(self, came: Sequence[bool], wanted: Sequence[bool]) -> Backward:
+    def backward(self, came: Sequence[bool], wanted: Sequence[bool]) -> Derivative:
         """The operator of the gradients: from those results to which one `came`, to those tensors that `wanted` one.
 
         `wanted` may go on over the constants.
         """
-        step = f"backward {_bits(came)} {_bits(wanted)}"
-        return self._backwards.get(step, lambda: _backward(self, step, came, wanted))
+        from ssmc.runtime import derivatives
 
-    def forward(self, moved: Sequence[bool]) -> Forward:
-        """The operator of the tangents of the results, for tangents of those tensors that `moved`."""
+        step = f"backward {_bits(came)} {_bits(wanted)}"
+        return self.derivatives.get(step, lambda: derivatives.backward(self, step, came, wanted))
+
+    def forward(self, moved: Sequence[bool]) -> Derivative:
+        """The operator of the tangents of the results, for tangents of those tensors that `moved`, and constants."""
+        from ssmc.runtime import derivatives
+
         step = f"forward {_bits(moved)}"
-        return self._tangents.get(step, lambda: _forward(self, step, moved))
+        return self.derivatives.get(step, lambda: derivatives.forward(self, step, moved))
 
     def derived(self, step: str) -> Operator:
         """The operator that `step`, the last part of its key, made of this one."""
@@ -166,161 +193,11 @@ class Operator:
 
 
 @dataclass(frozen=True)
-class Slot:
-    """Where an argument comes from: `tensors` of the forward, or what came (gradients, tangents), by position.
+class _Given:
+    """What a program takes: sizes, batch, length, inputs, params, state."""
 
-    `turned`: as the entry of a delay line that has become a state.
-    """
-
-    of: str
-    at: int
-    turned: bool = False
-
-
-@dataclass(frozen=True)
-class Found:
-    """Where a derivative is among the results; `how`: as it is, summed over the batch, or a line turned back."""
-
-    at: int
-    how: str = ""
-
-
-@dataclass(frozen=True)
-class Backward:
-    operator: Operator
-    arguments: tuple[Slot, ...]
-    gradients: tuple[Found | None, ...]  # one a tensor and constant; None: the gradient is zero
-
-
-@dataclass(frozen=True)
-class Forward:
-    operator: Operator
-    arguments: tuple[Slot, ...]
-    tangents: tuple[Found | None, ...]  # one a result
-
-
-def arguments(of: Backward | Forward, tensors: Sequence[Tensor], came: Sequence[Tensor | None]) -> list[Tensor]:
-    """The tensors that a derivative's operator takes."""
-    made = []
-    for slot in of.arguments:
-        x = (tensors if slot.of == "tensors" else came)[slot.at]
-        assert x is not None
-        made.append(x.flip(1).unsqueeze(1) if slot.turned else x)
-    return made
-
-
-def results(found: Sequence[Found | None], made: Sequence[Tensor]) -> list[Tensor | None]:
-    """What a derivative's operator gave, in the order in which it is wanted."""
-    every: list[Tensor | None] = []
-    for f in found:
-        if f is None:
-            every.append(None)
-            continue
-        x = made[f.at]
-        every.append(x.sum(0) if f.how == "summed" else x.squeeze(1).flip(1) if f.how == "turned" else x)
-    return every
-
-
-def _derived(of: Operator, graph: StepGraph, step: str, given: Sequence[str], returned: Sequence[str]) -> Operator:
-    route = Route(of.route.form, of.route.backend)
-    programs = Programs(graph.name, lambda: analyse(graph), derived=True)
-    return Operator(graph, programs, route, f"{of.key}/{step}", given, returned, of.axes)
-
-
-def _backward(of: Operator, step: str, came: Sequence[bool], wanted: Sequence[bool]) -> Backward:
-    outputs = {name for name, c in zip(of.outputs, came, strict=False) if c}
-    last = [name for name, c in zip(of.returned, came[len(of.outputs) :], strict=True) if c]
-    entries = {name: wanted[of.first_entry + i] for i, name in enumerate(of.given)}
-    named = [*last, *(name for name, w in entries.items() if w)]
-    whole, lines = of.graph, dict[str, str]()
-    if any(of.graph.register[name].depth != ONE_STEP for name in named):
-        whole, lines = lined(of.graph)
-    found = adjoint(restricted(whole, outputs, last))
-    values = dict(found.constants)
-    graph = written_out(found.graph, found.constants, of.graph)
-
-    # what comes out, by the position of the forward's argument
-    wishes: list[tuple[str, str] | None] = []
-    for i, name in enumerate(of.inputs):
-        at = found.inputs.get(name)
-        value = next((o.value for o in graph.outputs if o.name == at), None)
-        wishes.append(("output", at) if wanted[i] and at and value is not None and not is_zero(value) else None)
-    for i, name in enumerate(of.params, of.first_param):
-        at = found.params.get(name)
-        wishes.append(("summed", at) if wanted[i] and at else None)
-    for name in of.given:
-        at = found.states.get(name)
-        wishes.append((("turned" if name in lines else ""), at) if entries[name] and at else None)
-    by_value = {value: name for name, value in values.items()}
-    for i, (_, value) in enumerate(of.constants[: len(wanted) - of.count], of.count):
-        at = found.params.get(by_value.get(value, ""))
-        wishes.append(("summed", at) if wanted[i] and at else None)
-
-    graph = restricted(
-        graph, {w[1] for w in wishes if w and w[0] == "output"}, [w[1] for w in wishes if w and w[0] != "output"]
-    )
-    begun: dict[str, Slot] = {}
-    for name in of.given:
-        if name in graph.register:
-            begun[name] = Slot("tensors", of.first_entry + of.given.index(name), name in lines)
-    for name in last:
-        at = found.states.get(name)
-        if at in graph.register:
-            begun[at] = Slot("came", len(of.outputs) + of.returned.index(name), name in lines)
-    given = [r.name for r in graph.registers if r.name in begun]
-    returned = list(dict.fromkeys(w[1] for w in wishes if w and w[0] != "output"))
-    operator = _derived(of, graph, step, given, returned)
-    cotangent = {port: Slot("came", of.outputs.index(y)) for y, port in found.cotangents.items()}
-    slots = [cotangent.get(name) or Slot("tensors", of.inputs.index(name)) for name in operator.inputs]
-    slots += [Slot("tensors", of.first_param + of.params.index(name)) for name in operator.params]
-    slots += [begun[name] for name in given]
-    places = {name: i for i, name in enumerate((*operator.outputs, *(f"\n{r}" for r in operator.returned)))}
-    gradients = tuple(
-        None if w is None else Found(places[w[1]]) if w[0] == "output" else Found(places[f"\n{w[1]}"], w[0])
-        for w in wishes
-    )
-    return Backward(operator, tuple(slots), gradients)
-
-
-def _forward(of: Operator, step: str, moved: Sequence[bool]) -> Forward:
-    """`moved` goes over the tensors, then over the constants."""
-    names = (*of.inputs, *of.params, *of.given, *(name for name, _ in of.constants))
-    entries = of.given
-    lines: dict[str, str] = {}
-    graph = of.graph
-    moving = [name for name, m in zip(entries, moved[of.first_entry :], strict=False) if m]
-    if any(graph.register[name].depth != ONE_STEP for name in (*moving, *of.returned)):
-        graph, lines = lined(graph)
-    found = tangent(graph, {name for name, m in zip(names, moved, strict=False) if m})
-    fixed = set(found.params.values())
-    made = replace(of.graph, params=(*of.graph.params, *(p for p in found.graph.params if p.name in fixed)))
-    own = written_out(found.graph, found.constants, made)
-    ends = {name: found.states[name] for name in of.returned if name in found.states}
-    live = [o.name for o in own.outputs if not is_zero(o.value)]
-    own = restricted(own, live, [at for at in ends.values() if at in own.register])
-    begun: dict[str, Slot] = {}
-    for i, name in enumerate(entries, of.first_entry):
-        if name in own.register:
-            begun[name] = Slot("tensors", i, name in lines)
-        at = found.states.get(name)
-        if at in own.register and moved[i]:
-            begun[at] = Slot("came", i, name in lines)
-    given = [r.name for r in own.registers if r.name in begun]
-    returned = [at for at in ends.values() if at in own.register]
-    operator = _derived(of, own, step, given, returned)
-    came = {new: Slot("came", names.index(old)) for old, new in (*found.inputs.items(), *found.params.items())}
-    slots = [came.get(name) or Slot("tensors", of.inputs.index(name)) for name in operator.inputs]
-    slots += [came.get(name) or Slot("tensors", names.index(name)) for name in operator.params]
-    slots += [begun[name] for name in given]
-    tangents: list[Found | None] = []
-    for y in of.outputs:
-        at = found.outputs.get(y)
-        tangents.append(Found(operator.outputs.index(at)) if at in operator.outputs else None)
-    for name in of.returned:
-        at = ends.get(name)
-        place = len(operator.outputs) + returned.index(at) if at in returned else None
-        tangents.append(None if place is None else Found(place, "turned" if name in lines else ""))
-    return Forward(operator, tuple(slots), tuple(tangents))
+    arguments: tuple[Any, Any, Any, Any, Any, Any]
+    device: torch.device
 
 
 def _bits(flags: Sequence[bool]) -> str:

@@ -18,10 +18,16 @@ Sizes = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Program:
-    """`module` has `initial_state`, `sequence` and `step`; `source` is its text."""
+    """`module` has `initial_state`, `sequence` and `step`; `source` is its text.
+
+    A program that saves states where chunks of `chunk` steps begin has `sequence_saving` in place of `sequence`; one
+    that goes on from them takes those of the registers `saved`.
+    """
 
     module: Any
     source: str = ""
+    chunk: int = 0
+    saved: tuple[str, ...] = ()
 
     def _named(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """By the generated functions' names, which differ from the spec's where those mean something in Python."""
@@ -41,11 +47,32 @@ class Program:
         inputs: Mapping[str, Tensor],
         params: Mapping[str, Tensor],
         state: Mapping[str, Any],
+        saved: Mapping[str, Tensor] | None = None,
     ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-        """Outputs (batch, length, …) in order, and the new state; `state` is complete, its `t` an int."""
+        """Outputs (batch, length, …) in order, and the new state; `state` is complete, its `t` an int.
+
+        `saved` are the states that a forward saved, for a program that goes on from them.
+        """
+        given: dict[str, Any] = {**self._named(inputs), **self._named(params), "state": dict(state)}
+        if saved is not None:
+            given["saved"] = saved
         with no_autocast(state, inputs, params):
-            return self.module.sequence(  # type: ignore[no-any-return]
-                sizes=sizes, batch=batch, length=length, state=dict(state), **self._named(inputs), **self._named(params)
+            return self.module.sequence(sizes=sizes, batch=batch, length=length, **given)  # type: ignore[no-any-return]
+
+    def sequence_saving(
+        self,
+        sizes: Sizes,
+        batch: int,
+        length: int,
+        inputs: Mapping[str, Tensor],
+        params: Mapping[str, Tensor],
+        state: Mapping[str, Any],
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any], dict[str, Tensor]]:
+        """As `sequence`, and the states where chunks begin, by register, each (batch, chunks, …)."""
+        given = {**self._named(inputs), **self._named(params)}
+        with no_autocast(state, inputs, params):
+            return self.module.sequence_saving(  # type: ignore[no-any-return]
+                sizes=sizes, batch=batch, length=length, state=dict(state), **given
             )
 
     def step(

@@ -29,11 +29,12 @@ class Runner:
         key = f"{key}/{route}"
         # apart, so that nobody derives the tangent of a state that nobody asked for
         self.operator = Operator(graph, programs, route, f"{key}/outputs", states, (), axes)
+        self.last: tuple[dict[str, int], int, int] | None = None  # sizes, batch, length of the last call
         self.with_state = Operator(graph, programs, route, f"{key}/state", states, states, axes)
 
     def program(self, sizes: Sizes, batch: int, length: int, precision: Precision, gradients: bool = False) -> Program:
         target = target_of(precision.device)
-        return self.programs.get(sizes, batch, length, target, self.route.form, self.route.backend, gradients)
+        return self.programs.get(sizes, batch, length, target, self.route, gradients=gradients)
 
     def initial_state(self, sizes: Sizes, batch: int, params: Named, precision: Precision) -> dict[str, Tensor]:
         """Every entry of the state but `t` at the start, differentiable in the params."""
@@ -45,6 +46,7 @@ class Runner:
     ) -> Result:  # fmt: skip
         """Outputs (batch, length, …) in order, and the new state (`keep`; else it is empty); differentiable."""
         operator = self.with_state if keep else self.operator
+        self.last = dict(sizes), batch, length
         t = state["t"]
         if not operator.differentiable:
             groups = (inputs, params, {k: x for k, x in state.items() if k != "t"})
@@ -62,6 +64,7 @@ class Runner:
         self, sizes: Sizes, batch: int, inputs: Named, params: Named, state: Mapping[str, Any], precision: Precision
     ) -> Result:
         """Outputs (batch, …) of one step, and the new state."""
+        self.last = dict(sizes), batch, 1
         tensors = [*inputs.values(), *params.values(), *(x for k, x in state.items() if k != "t")]
         if self.operator.differentiable and followed(tensors):
             one = {name: x.unsqueeze(1) for name, x in inputs.items()}

@@ -67,7 +67,7 @@ def called(method: Callable[..., Any], step: bool, args: tuple[Any, ...], given:
             return a_spec_runs_outside_of_the_graph(method, compiled, state or None, *args, **named)
         return a_spec_runs_outside_of_the_graph(method, compiled, *args, state=state or None, **named)
     keep = step or bool(named.get("return_state"))
-    names = [name for name in named] + [f"state {name}" for name in state]
+    names = list(named) + [f"state {name}" for name in state]
     values = [*named.values(), *state.values()]
     made = run_in_graph(compiled.key, step, len(args), tuple(names), *args, *values)
     outputs = compiled.graph.outputs

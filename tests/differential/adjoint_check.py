@@ -98,8 +98,9 @@ def check_adjoint(
         )
 
     def turned(name: str, x: Tensor) -> Tensor:
-        """An entry (batch, depth, axes), oldest first, as one (batch, 1, line, axes), newest first."""
-        return x.flip(1).unsqueeze(1) if name in derived.lines else x
+        """An entry (batch, depth, axes), oldest first, as one (batch, 1, line, axes), of a line newest first."""
+        x = x.flip(1) if name in derived.lines else x
+        return x.unsqueeze(1) if name in {**derived.lines, **derived.pasts} else x
 
     def constant(node: Node) -> Named:
         if isinstance(node, n.Param):
@@ -145,7 +146,8 @@ def check_adjoint(
     for name, want in zip(smooth, wanted, strict=True):
         if name.startswith("state "):
             got = final[derived.states[name[6:]]]
-            got = got.squeeze(1).flip(1) if name[6:] in derived.lines else got
+            got = got.squeeze(1) if name[6:] in {**derived.lines, **derived.pasts} else got
+            got = got.flip(1) if name[6:] in derived.lines else got
         elif name in ins:
             got = found[derived.inputs[name]]
         else:

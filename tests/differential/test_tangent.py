@@ -59,6 +59,8 @@ def test_examples(case: Case) -> None:
 
     _, wanted = torch.autograd.functional.jvp(forward, tuple(point.values()), tuple(direction.values()))
 
+    made: dict[str, Tensor] = {}
+
     def constants(*params: Tensor) -> tuple[Tensor, ...]:
         given = dict(zip([p.name for p in graph.params if p.name in point], params, strict=True)) | fixed
 
@@ -69,15 +71,16 @@ def test_examples(case: Case) -> None:
             shape = [sizes[n.base_axis(a)] for a in node.axes]
             return Named(node.axes, TorchArrays().asarray(table(node.name, shape), node.kind))
 
-        made: dict[str, Tensor] = {}
+        made.clear()
         for name, value in derived.constants:
             (got,) = evaluate([value], leaf, TorchArrays(), sizes)
             made[name] = got.data.permute([got.axes.index(a) for a in graph.arena.sorted_axes(value.axes)])
-        return tuple(made.values())
+        return tuple(x for x in made.values() if x.dtype != torch.bool)
 
-    names = [name for name, _ in derived.constants]
+    flags = {name for name, value in derived.constants if value.kind == "bool"}
+    names = [name for name, _ in derived.constants if name not in flags]
     params = [p.name for p in graph.params if p.name in point]
-    at = dict(zip(names, constants(*(point[p] for p in params)), strict=True))
+    at = dict(zip(names, constants(*(point[p] for p in params)), strict=True)) | {name: made[name] for name in flags}
     moved: dict[str, Tensor] = {}
     if names and params:
         _, moves = torch.autograd.functional.jvp(
