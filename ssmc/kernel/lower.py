@@ -26,10 +26,11 @@ from ssmc.kernel.projections import widest
 from ssmc.kernel.regroup import regroup_products
 from ssmc.kernel.schedule import FREE, NOTHING, Given, Schedule, Sweep, unbounded
 from ssmc.kernel.verify import verify
-from ssmc.plan.nodes import Plan
+from ssmc.plan.nodes import Choice, Plan
 from ssmc.recurrence.nodes import Analysis, Component
+from ssmc.recurrence.telescope import Telescope, step_of
 from ssmc.source import Span
-from ssmc.step.nodes import Depth, Register
+from ssmc.step.nodes import Depth, Register, StepGraph
 
 
 def entry_axes(register: Register) -> Axes:
@@ -98,6 +99,7 @@ class Tiles:
         self.sets: list[k.Set] = []
         self.scratch: list[k.Buffer] = []
         self.resumed: set[str] = set()  # registers whose carries are handed in, chunk by chunk
+        self.ends: dict[str, Node] = {}  # of those, the value with which the next chunk begins
 
     def tile(self, node: Node) -> Node:
         """`node` over the tile."""
@@ -189,6 +191,7 @@ class Tiles:
     def carry_on(self, register: Register, value: Node) -> None:
         """The value with which the next chunk begins."""
         if register.name in self.resumed:
+            self.ends[register.name] = value
             return
         carry = self.carries[register.name]
         if not isinstance(carry, Local):
@@ -260,9 +263,8 @@ def lower(plan: Plan, saves: frozenset[str] = frozenset(), given: Given = NOTHIN
             if r.name not in given.registers
         ),
         *(
-            k.Buffer(names.fresh(f"{r.name}_start"), saved_axes(r, given), r.kind, "saved", r.name, r.depth)
-            for r in graph.registers
-            if r.name in saves | given.registers
+            k.Buffer(names.fresh(f"{entry}_start"), saved_axes(r, given), r.kind, "saved", entry, r.depth)
+            for entry, r in _handed_over(graph, saves, given).items()
         ),
         *(k.Buffer(names.fresh(o.name), (n.BATCH, n.TIME, *o.axes), o.kind, "output", o.name) for o in graph.outputs),
         k.Buffer("t", (n.TIME,), "int", "time"),
@@ -301,6 +303,20 @@ def lower(plan: Plan, saves: frozenset[str] = frozenset(), given: Given = NOTHIN
     return finished
 
 
+def _handed_over(graph: StepGraph, saves: frozenset[str], given: Given) -> dict[str, Register]:
+    """The registers that are saved, or handed in, by the names under which they are."""
+    found: dict[str, Register] = {}
+    for r in graph.registers:
+        entry = r.name if r.name in saves else given.handed_in_as(r.name)
+        if entry is not None:
+            found.setdefault(entry, r)
+    return found
+
+
+class Apart(Exception):
+    """What a running sum begins with is not known in the pass that computes it."""
+
+
 class _Draft:
     """A pass while it is made. Later passes may still ask it to export a value."""
 
@@ -334,7 +350,8 @@ class _Draft:
                 if schedule.resumes(component):
                     self.tiles.resumed.add(name)
                     names.fresh(name)  # as a carry would have it: its value at a step is called after it
-                    self.tiles.carries[name] = self._handed_in(component, name)
+                    if name not in schedule.given.sums:
+                        self.tiles.carries[name] = self._handed_in(component, name)
                     continue
                 st = self.states[name]
                 entry = self.arena.load(st.name, st.axes, st.kind)
@@ -345,7 +362,8 @@ class _Draft:
 
     def _handed_in(self, component: Component, name: str) -> Node:
         """What this chunk begins with, of a given register."""
-        ar, given, saved = self.arena, self.schedule.given, self.saved[name]
+        ar, given = self.arena, self.schedule.given
+        saved = self.saved[given.handed_in_as(name) or name]
         entry = ar.load(saved.name, saved.axes, saved.kind)
         if name in given.lines:
             return ar.flip(ar.rename(entry, {n.LAG: given.lines[name]}), given.lines[name])
@@ -358,12 +376,28 @@ class _Draft:
     def compute(self, lowerings: dict[str, Lowering]) -> None:
         self.lowerings = lowerings
         for component, choice in self.sweep.components:
+            telescope = self.schedule.given.sums.get(component.registers[0])
+            if telescope is not None:
+                self._running_sum(telescope)
+                continue
             if component.recurrent:
                 lowerings[choice.form](self.tiles, component, choice.chunk)
                 continue
             for name in component.registers:
                 if name in self.tiles.carries.keys() - self.tiles.resumed:
                     self.tiles.advance(self.graph.register[name])
+
+    def _running_sum(self, telescope: Telescope) -> None:
+        """A sum of readouts, which begins anew where the chunk ends: there the two states are known."""
+        tiles, ar, register = self.tiles, self.arena, self.graph.register[telescope.sum]
+        if telescope.state not in tiles.ends or telescope.cotangent not in tiles.carries.keys() - tiles.resumed:
+            raise Apart(telescope.sum)
+        ends = tiles.ends[telescope.state], tiles.carries[telescope.cotangent]
+        end = tiles.let(f"{register.name}_end", ar.contract(*ends, telescope.over))
+        steps = tiles.timed(tiles.tile(step_of(self.graph, telescope)))
+        total = ar.add(end, ar.cumulative("sum", steps, n.TIME, reverse=register.reverse))
+        tiles.carries[register.name] = end
+        tiles.trajectory[register.name] = tiles.values[register.source] = tiles.let(f"{register.name}_all", total)
 
     def bring(self, node: Node) -> Node | None:
         """`node` from an earlier pass, if it belongs to one."""
@@ -521,13 +555,15 @@ def _step(
 
 
 def _title(sweep: Sweep, schedule: Schedule) -> str:
-    what = ", ".join(
-        f"{', '.join(c.registers)}: {choice.form if c.recurrent else 'delay'}{' again' if schedule.resumes(c) else ''}"
-        for c, choice in sweep.components
-    )
+    def how(component: Component, choice: Choice) -> str:
+        if component.registers[0] in schedule.given.sums:
+            return "sum"
+        return (choice.form if component.recurrent else "delay") + (" again" if schedule.resumes(component) else "")
+
+    what = ", ".join(f"{', '.join(c.registers)}: {how(c, choice)}" for c, choice in sweep.components)
     direction = "from the last step to the first" if sweep.reverse else "over time"
-    how = f"{direction}, in chunks of {sweep.chunk}" if sweep.chunk else "the whole sequence at once"
-    return f"{how} ({what})" if what else how
+    time = f"{direction}, in chunks of {sweep.chunk}" if sweep.chunk else "the whole sequence at once"
+    return f"{time} ({what})" if what else time
 
 
 def _header(plan: Plan) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from ssmc.kernel import nodes as k
-from ssmc.kernel.lower import entry_axes, lower
-from ssmc.kernel.schedule import AT_ONCE, Given, Schedule
+from ssmc.kernel.lower import Apart, entry_axes, lower
+from ssmc.kernel.schedule import AT_ONCE, NOTHING, Given, Schedule
 from ssmc.plan.nodes import Plan
 from ssmc.step.nodes import Register, StepGraph
 
@@ -40,11 +40,10 @@ class Pair:
 
 def lower_pair(forward: Plan, backward: Plan, chunk: int, lines: Mapping[str, str] | None = None) -> Pair:
     """The programs of a graph and of its adjoint, in chunks of `chunk` steps; `lines` are the adjoint's."""
-    first, second = cut(forward, chunk), cut(backward, chunk)
-    graph = forward.analysis.graph
-    given = _given(second, graph, chunk, at_hand(first, chunk), lines or {})
-    saved = tuple(r.name for r in graph.registers if r.name in given.registers)
-    return Pair(lower(first, saves=given.registers), lower(second, given=given), chunk, saved)
+    first, graph = cut(forward, chunk), forward.analysis.graph
+    second = lower_resuming(backward, graph, chunk, at_hand(first, chunk), lines)
+    saved = saved_by(second)
+    return Pair(lower(first, saves=frozenset(saved)), second, chunk, saved)
 
 
 def lower_saving(plan: Plan) -> k.Program:
@@ -66,7 +65,14 @@ def lower_resuming(
     """The backward of a plan in chunks of `chunk` steps, which takes what it can of the registers `saved` by the
     program of the graph `forward`; `lines` are the adjoint's."""
     second = cut(plan, chunk)
-    return lower(second, given=_given(second, forward, chunk, saved, lines or {}))
+    given = _given(second, forward, chunk, saved, lines or {})
+    if plan.without is not None and not {t.state for t in plan.telescopes} <= given.registers:
+        return lower_resuming(plan.without, forward, chunk, saved, lines)
+    try:
+        return lower(second, given=given)
+    except Apart:
+        assert plan.without is not None
+        return lower_resuming(plan.without, forward, chunk, saved, lines)
 
 
 def cut(plan: Plan, chunk: int) -> Plan:
@@ -90,15 +96,19 @@ def at_hand(plan: Plan, chunk: int) -> frozenset[str]:
 def _given(plan: Plan, forward: StepGraph, chunk: int, saved: Collection[str], lines: Mapping[str, str]) -> Given:
     """Which of the registers that were saved a backward goes on from."""
     own = plan.analysis.graph.register
-    whole = Schedule(plan).projections.lines
+    copies = {t.state: t.copy_of for t in plan.telescopes}
+    sums = {t.sum: t for t in plan.telescopes}
+    at_hand = {*saved, *(copy for copy, of in copies.items() if of in saved), *sums} - Schedule(plan).projections.lines
     found: set[str] = set()
     for component, choice in zip(plan.analysis.components, plan.choices, strict=True):
-        names = set(component.registers)
         # a component that is not cut into chunks has no use for what they begin with
-        chunked = choice.chunk == chunk or not component.recurrent
-        if chunked and names <= set(saved) - whole:
-            found |= names if all(_same(forward.register[r], own[r], lines.get(r)) for r in names) else set()
-    return Given(chunk, frozenset(found), {r: line for r, line in lines.items() if r in found}) if found else Given()
+        if set(component.registers) <= at_hand and (choice.chunk == chunk or not component.recurrent):
+            pairs = [(copies.get(r, r), r) for r in component.registers if r not in sums]
+            if all(_same(forward.register[x], own[r], lines.get(r)) for x, r in pairs):
+                found |= set(component.registers)
+    if not found - sums.keys():
+        return NOTHING
+    return Given(chunk, frozenset(found), {r: line for r, line in lines.items() if r in found}, sums)
 
 
 def _same(ours: Register, theirs: Register, line: str | None) -> bool:

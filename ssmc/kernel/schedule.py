@@ -25,6 +25,7 @@ from ssmc.recurrence.invariant import invariant_readings
 from ssmc.recurrence.nodes import Analysis, Component
 from ssmc.recurrence.readout import Tap
 from ssmc.recurrence.separable import MatrixForm, matrix_form
+from ssmc.recurrence.telescope import Telescope
 from ssmc.step.nodes import StepGraph, depending, reads_of
 
 FREE = -1  # the stage of a value that depends on no register and is no projection
@@ -36,12 +37,20 @@ class Given:
     """What a program is handed besides its arguments: registers, as they are where each chunk of `chunk` steps begins.
 
     `lines`: those of them that are registers of one step here and delay lines where they come from, with the axis
-    along which their steps lie, newest first.
+    along which their steps lie, newest first. `sums`: those that are not handed in, but known where a chunk ends from
+    two registers that are, or are carried; the first of the two is a copy, and handed in as what it is a copy of.
     """
 
     chunk: int = 0
     registers: frozenset[str] = frozenset()
     lines: Mapping[str, str] = field(default_factory=dict)
+    sums: Mapping[str, Telescope] = field(default_factory=dict)
+
+    def handed_in_as(self, register: str) -> str | None:
+        """The name under which a register is handed in; None where it is not."""
+        if register not in self.registers or register in self.sums:
+            return None
+        return next((t.copy_of for t in self.sums.values() if t.state == register), register)
 
 
 NOTHING = Given()

@@ -14,8 +14,10 @@ from ssmc.plan.nodes import FORM_NAMES, Choice, Form, FormName, Plan
 from ssmc.plan.problems import FormNotLegal, NoStateForForm, NoSuchForm, TwoForms
 from ssmc.plan.saving import cut_for_backward, needed, what_is_kept
 from ssmc.plan.work import numbers, symbols
+from ssmc.recurrence.analyse import analyse
 from ssmc.recurrence.invariant import provably_stable
 from ssmc.recurrence.nodes import Analysis, Component
+from ssmc.recurrence.telescope import telescoped
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,55 @@ def choose(
     length of those chunks, where the plan is the backward's. `formulas` fills in the costs' text and the lengths at
     which the choice flips. Raises SpecError: no such form, not legal, no such target.
     """
+    plan = _choose(analysis, form, sizes, batch, length, machine, formulas, gradients, saves, resumes)
+    return _with_running_sums(plan, form, sizes, batch, length, machine, resumes) if resumes else plan
+
+
+def _with_running_sums(
+    plan: Plan,
+    form: str | Mapping[str, str],
+    sizes: Mapping[str, int] | None,
+    batch: int,
+    length: int,
+    machine: str | Machine,
+    chunk: int,
+) -> Plan:
+    """A backward's plan with the gradients of decays as running sums, where that lets its states be chunked."""
+    found = telescoped(plan.analysis.graph)
+    if found is None:
+        return plan
+    graph, telescopes = found
+    if isinstance(form, Mapping):
+        copies = {t.copy_of: t.state for t in telescopes}
+        wishes = [(name, wish) for state, wish in form.items() for name in (state, copies.get(state))]
+        form = {name: wish for name, wish in wishes if name in graph.register}
+    other = _choose(analyse(graph), form, sizes, batch, length, machine, resumes=chunk)
+    sums, needed_chunked = {t.sum for t in telescopes}, {r for t in telescopes for r in (t.state, t.cotangent)}
+    choices = []
+    for component, choice in zip(other.analysis.components, other.choices, strict=True):
+        names = set(component.registers)
+        if names & needed_chunked and choice.form != "chunked":
+            return plan
+        made = replace(choice, form="recurrent", chunk=chunk, why=RUNNING_SUM) if names & sums else choice
+        choices.append(made)
+    return replace(other, choices=tuple(choices), telescopes=telescopes, without=plan)
+
+
+RUNNING_SUM = "a running sum of readouts, which begins anew with each chunk: the gradient of a decay"
+
+
+def _choose(
+    analysis: Analysis,
+    form: str | Mapping[str, str],
+    sizes: Mapping[str, int] | None,
+    batch: int,
+    length: int,
+    machine: str | Machine,
+    formulas: bool = False,
+    gradients: bool = False,
+    saves: Collection[str] | None = None,
+    resumes: int = 0,
+) -> Plan:
     at = find_machine(machine)
     asked = _asked(analysis, form)
     q, _ = numbers(analysis.graph, sizes or {}, batch, length)

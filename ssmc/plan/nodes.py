@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ssmc.recurrence.nodes import Analysis
+from ssmc.recurrence.telescope import Telescope
 
 FormName = Literal["recurrent", "scan", "chunked", "conv"]
 FORM_NAMES: tuple[FormName, ...] = ("recurrent", "scan", "chunked", "conv")
@@ -70,7 +71,8 @@ class Plan:
     """A choice a component, in the order of `analysis.components`.
 
     `saving` is what a forward saves that was planned to be followed by its backward. `saved` says what a backward keeps
-    and what it computes again.
+    and what it computes again. `telescopes` are the running sums that a backward has in place of gradients of decays,
+    where its states are handed in; `without` is the plan for where they are not.
     """
 
     analysis: Analysis = field(repr=False)
@@ -78,9 +80,11 @@ class Plan:
     saved: str = ""
     machine: str = ""
     saving: Saving | None = None
+    telescopes: tuple[Telescope, ...] = ()
+    without: Plan | None = field(default=None, repr=False, compare=False)
 
     @property
     def key(self) -> tuple[tuple[str, int], ...]:
         """What generated code depends on."""
         saved = [(r, self.saving.chunk) for r in self.saving.registers] if self.saving is not None else []
-        return (*((c.form, c.chunk) for c in self.choices), *saved)
+        return (*((c.form, c.chunk) for c in self.choices), *saved, *((t.sum, 0) for t in self.telescopes))

@@ -171,7 +171,10 @@ class _Search:
     def assignments(self) -> Iterator[tuple[Axes, Axes, Axes]]:
         """Rows, columns and the rest, where no factor of a write that cannot be split further has both sides."""
         axes = self.register.axes
-        products = sum_of_products(self.arena, self.written, lambda node: False)
+        # what an axis of the state was summed over has another such axis inside
+        products = sum_of_products(
+            self.arena, self.written, lambda node: isinstance(node, n.Reduce) and bool(set(node.over) & set(axes))
+        )
         factors = {frozenset(f.axes) for p in products for f in p.factors}
         if len(axes) > _AXES:
             return

@@ -37,13 +37,21 @@ def planned(graph: StepGraph, form: str = "auto") -> Plan:
 class ByPair:
     """Runs the backward of a call as the second program of a pair, after the first; it checks what the first gives."""
 
-    def __init__(self, chunk: int, forms: tuple[str, str] = ("auto", "auto"), module: bool = False) -> None:
-        self.chunk, self.forms, self.module = chunk, forms, module
+    def __init__(
+        self, chunk: int, forms: tuple[str, str] = ("auto", "auto"), module: bool = False, resumes: bool = False
+    ) -> None:
+        """With `resumes` the backward is planned as one, for a long sequence."""
+        self.chunk, self.forms, self.module, self.resumes = chunk, forms, module, resumes
         self.pair: Pair | None = None
 
     def __call__(self, call: Call) -> Gradients:
         if self.pair is None:
-            first, second = planned(call.graph, self.forms[0]), planned(call.derived.graph, self.forms[1])
+            first = planned(call.graph, self.forms[0])
+            if self.resumes:
+                second = choose(analyse(call.derived.graph), length=4096, resumes=self.chunk)
+            else:
+                second = planned(call.derived.graph, self.forms[1])
+            self.plans = first, second
             self.pair = lower_pair(first, second, self.chunk, call.derived.lines)
         pair = self.pair
         run = self._by_modules if self.module else self._by_interpreter
