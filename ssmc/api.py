@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import operator
 import os
 from collections import namedtuple
@@ -11,12 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from types import MethodType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ssmc.diagnostics import SpecError
 from ssmc.runtime import problems
 from ssmc.runtime.arguments import whole
 from ssmc.runtime.generate import BACKENDS, Form, Programs, Route, checked_backend
+from ssmc.runtime.quick import Known
 from ssmc.runtime.recent import COMPILING, Recent
 from ssmc.source import Source
 
@@ -26,11 +29,13 @@ if TYPE_CHECKING:
 
     from ssmc.plan.nodes import Plan
     from ssmc.recurrence.nodes import Analysis
+    from ssmc.runtime.call import Bound
     from ssmc.runtime.runner import Runner
     from ssmc.runtime.selftest import Row
     from ssmc.step.nodes import StepGraph
     from ssmc.syntax import nodes
 
+__all__ = ["BACKENDS", "Compiled", "compile", "jit", "load"]
 R = TypeVar("R")
 P = ParamSpec("P")
 
@@ -105,20 +110,23 @@ def jit(
 
 
 def _traceable(step: bool) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A method that torch.compile takes as one node of its graph."""
+    """A method that torch.compile takes as one node of its graph, and that is left out for a quick call."""
 
     def decorate(method: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(method)
-        def called(*args: P.args, **named: P.kwargs) -> R:
+        def called(self: Compiled, /, *args: Any, **named: Any) -> Any:
             import torch
 
             if torch.compiler.is_dynamo_compiling():
                 from ssmc.runtime import tracing
 
-                return tracing.called(method, step, args, named)  # type: ignore[no-any-return]
-            return method(*args, **named)
+                return tracing.called(method, step, (self, *args), named)
+            quick = self._quick.step if step else self._quick.sequence
+            if quick is not None:
+                return quick(*args, **named)
+            return method(self, *args, **named)  # type: ignore[arg-type]
 
-        return called
+        return called  # type: ignore[return-value]
 
     return decorate
 
@@ -144,6 +152,8 @@ class Compiled:
         self._runners: Recent[Any, Runner] = Recent(32)
         self._constants: Recent[Any, Any] = Recent(64)
         self._windows: Recent[Any, Compiled] = Recent(8)
+        every, one = (MethodType(inspect.unwrap(f), self) for f in (Compiled.__call__, Compiled.step))
+        self._quick = Known(self.graph, every, one, lambda: self._output_type)
         says = hashlib.sha256(print_spec(spec).encode()).hexdigest()
         self.key = f"{self.name}@{says[:16]}"  # what a traced graph calls the spec
         enter(self.key, self)
@@ -209,6 +219,7 @@ class Compiled:
             self.graph, runner, bound, bool(options.get("return_state")),
             length=options.get("length"), lengths=options.get("lengths"), cu_seqlens=options.get("cu_seqlens"),
         )  # fmt: skip
+        self._learn("sequence", runner, bound, options)
         result = self.result_of(tuple(outputs.values()))
         if options.get("out") is not None:
             from ssmc.runtime.out import copy_into
@@ -245,6 +256,7 @@ class Compiled:
         )  # fmt: skip
         runner = self.runner(options.get("form"), options.get("backend"))
         outputs, after = call.run_step(self.graph, runner, bound)
+        self._learn("step", runner, bound, options)
         return self.result_of(tuple(outputs.values())), after
 
     def init_state(self, batch: int | Sequence[int] = (), /, **named: Any) -> dict[str, Any]:
@@ -255,6 +267,18 @@ class Compiled:
         from ssmc.runtime.initial import initial_state
 
         return initial_state(self._windowed(named.get("sizes")).graph, batch, named)
+
+    def _learn(self, function: str, runner: Runner, bound: Bound, options: Mapping[str, Any]) -> None:
+        """Let calls like this one go straight to its library, where it has one."""
+        from ssmc.runtime.autograd import followed
+
+        given = (*bound.inputs.values(), *bound.params.values(), *bound.given_tensors.values())
+        if runner.last is None or followed(given):
+            return
+        sizes, batch, length = runner.last
+        program = runner.program(sizes, batch, length, bound.precision)
+        asked = {name: options.get(name) for name in ("form", "backend")}
+        self._quick.learn(function, program, sizes, batch, length, asked)
 
     @cached_property
     def _output_type(self) -> type[Any]:

@@ -124,6 +124,11 @@ class Start:
         found = {e: (state[e], v.value) for e, v in self.program.initial if isinstance(v, n.Const) and not v.axes}
         return found if len(found) == len(self.program.initial) else None
 
+    @property
+    def numbers(self) -> dict[str, Any] | None:
+        """The number that each entry is full of; None where one is not."""
+        return None if self._filled is None else {entry: number for entry, (_, number) in self._filled.items()}
+
     @functools.cached_property
     def _module(self) -> ModuleType:
         return torch_module(self.program)

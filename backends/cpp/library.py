@@ -6,6 +6,7 @@ import ctypes
 import functools
 import importlib.machinery
 import importlib.util
+import re
 import sys
 import sysconfig
 from collections.abc import Callable
@@ -86,7 +87,7 @@ def _extension() -> tuple[ModuleType | None, str]:
     include = sysconfig.get_path("include")
     if not (Path(include) / "Python.h").is_file():
         return None, f"Python's headers are not installed: no {include}/Python.h"
-    text = (Path(__file__).parent / "call.cpp").read_text(encoding="utf-8")
+    text = _extension_text()
     # another Python, another extension: its name is part of the key
     flags = [f"-I{include}", f'-DSSMC_PYTHON="{sysconfig.get_config_var("SOABI") or sys.version}"']
     flags += ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
@@ -94,6 +95,13 @@ def _extension() -> tuple[ModuleType | None, str]:
         return _loaded(text, EXTENSION, tuple(flags), _imported)[1], ""
     except SpecError as wrong:
         return None, wrong.diagnostics[0].title
+
+
+def _extension_text() -> str:
+    """The extension as one file, which is what the cache knows."""
+    folder = Path(__file__).parent / "extension"
+    text = (folder / "module.cpp").read_text(encoding="utf-8")
+    return re.sub(r'#include "(\w+\.hpp)"', lambda m: (folder / m[1]).read_text(encoding="utf-8"), text)
 
 
 def _imported(path: Path) -> ModuleType:

@@ -14,8 +14,8 @@ from functools import reduce
 from typing import Any, Literal
 
 import torch
-from ssmc.backends.cpp.call import Caller, Result
-from ssmc.backends.cpp.library import Library, load
+from ssmc.backends.cpp.call import DTYPES, Caller, Result, dtype_name
+from ssmc.backends.cpp.library import Library, extension, load
 from ssmc.backends.cpp.signature import Printed, Slot
 from torch import Tensor
 
@@ -172,6 +172,43 @@ class CppModule:
             alike = sum(v.real == real and v.storage == key and v.sizes is not None for v in self._variants)
             fixed = fixed if alike < MOST_SIZES else None
         return Variant(real, key, fixed)
+
+    # -- the call of a user ----------------------------------------------------------------------------------------
+
+    def public(
+        self, function: str, slow: Callable[..., Any], sizes: Mapping[str, int], order: Sequence[str],
+        batches: tuple[int, int], lengths: tuple[int, int], options: Sequence[tuple[str, Any]], result_type: Any,
+    ) -> Any:  # fmt: skip
+        """An object that takes a user's calls of `function` as the last one was: see `extension/public.hpp`.
+
+        `order` are the ports by place; `options` keywords with the values that they may have. None where there is no
+        extension, or the last call was of other sizes.
+        """
+        kernel, module = self.__dict__.get(function), extension()
+        if module is None or not isinstance(kernel, module.Kernel) or self.ARGUMENTS:
+            return None
+        found = next((v for v in self._variants.items() if v[1].fast.get(function) is kernel), None)
+        if found is None:
+            return None
+        variant, loaded = found
+        starts = self._start_bytes(loaded.callers[function], variant) if function == "sequence" else None
+        try:
+            return module.Public(
+                kernel, slow, result_type, starts, torch.is_grad_enabled, torch._C._len_torch_dispatch_stack,
+                torch.autograd.forward_ad, tuple(order), dict(sizes), tuple(options), batches, lengths,
+            )  # fmt: skip
+        except ValueError:  # a port that the program does not read, or other sizes
+            return None
+
+    def _start_bytes(self, caller: Caller, variant: Variant) -> tuple[bytes, ...] | None:
+        """The number that each state is full of at the start, in memory; None where one is not."""
+        numbers = getattr(self._initial(), "numbers", None)
+        states = caller.signature.of_role("state")
+        if numbers is None:
+            return None
+        dtypes = [DTYPES[dtype_name(slot, variant.real)] for slot in states]
+        cells = [torch.tensor(numbers[s.entry], dtype=d).view(1) for s, d in zip(states, dtypes, strict=True)]
+        return tuple(bytes(x.view(torch.uint8).tolist()) for x in cells)
 
     # -- libraries -------------------------------------------------------------------------------------------------
 

@@ -1,140 +1,4 @@
-// The call of a generated library from Python: keyword arguments to the words of signature.py, and back.
-//
-// A Kernel stands for one function of a library. Called, it reads addresses and strides off the tensors through torch's
-// DLPack exchange table, allocates what is written, lets other Python threads run meanwhile, and gives
-// (outputs, new state). Whatever is not as the library takes it (a dtype, a shape, a conjugate view, a subclass) is left
-// to `slow`, a Python function of the same arguments, which converts or says what is wrong.
-
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <structmember.h>
-
-#include <sys/mman.h>
-#include <pthread.h>
-
-#include <cstddef>
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <mutex>
-#include <new>
-#include <vector>
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
-namespace {
-
-// --- DLPack 1.x, as published: the structures that cross the boundary to torch ---------------------------------------
-
-struct DLDevice { int32_t type, id; };
-struct DLDataType { uint8_t code, bits; uint16_t lanes; };
-struct DLTensor {
-    void *data;
-    DLDevice device;
-    int32_t ndim;
-    DLDataType dtype;
-    int64_t *shape, *strides;
-    uint64_t byte_offset;
-};
-struct DLVersion { uint32_t major, minor; };
-struct DLManaged {
-    DLVersion version;
-    void *context;
-    void (*deleter)(DLManaged *);
-    uint64_t flags;
-    DLTensor tensor;
-};
-struct DLExchange {
-    DLVersion version;
-    void *older;
-    int (*allocate)(DLTensor *, DLManaged **, void *, void (*)(void *, const char *, const char *));
-    int (*managed_of)(void *, DLManaged **);
-    int (*object_of)(DLManaged *, void **);
-    int (*view_of)(void *, DLTensor *);
-    int (*stream_of)(int32_t, int32_t, void **);
-};
-constexpr int CPU = 1, REAL = 2, COMPLEX = 5, BOOL = 6;  // the codes between are other floats
-
-// --- memory of outputs -----------------------------------------------------------------------------------------------
-// Small ones come from malloc. Large ones are mapped in huge pages, and kept for the next call when their tensor goes: to
-// touch fresh memory costs more than to compute.
-
-constexpr std::size_t LARGE = std::size_t{1} << 20, HUGE_PAGE = std::size_t{2} << 20, LINE = 64;
-
-struct Free { void *memory; std::size_t bytes; };
-
-std::mutex pool_lock;
-std::vector<Free> &pool = *new std::vector<Free>;  // oldest first; never destroyed: tensors outlive the interpreter
-std::size_t pool_bytes = 0, pool_most = std::size_t{256} << 20;
-bool poisoned = false;  // tests: fresh memory is full of NaN
-
-std::size_t rounded(std::size_t bytes) {
-    if (bytes < LARGE) return (bytes + LINE - 1) / LINE * LINE + (bytes == 0) * LINE;
-    std::size_t page = bytes < HUGE_PAGE ? 65536 : HUGE_PAGE;
-    return (bytes + page - 1) / page * page;
-}
-
-void *map_pages(std::size_t bytes) {
-    std::size_t whole = bytes + HUGE_PAGE;
-    void *got = mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (got == MAP_FAILED) return nullptr;
-    auto start = reinterpret_cast<std::uintptr_t>(got);
-    std::uintptr_t aligned = (start + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-    if (aligned > start) munmap(got, aligned - start);
-    std::size_t tail = start + whole - (aligned + bytes);
-    if (tail) munmap(reinterpret_cast<void *>(aligned + bytes), tail);
-#ifdef MADV_HUGEPAGE
-    madvise(reinterpret_cast<void *>(aligned), bytes, MADV_HUGEPAGE);
-#endif
-    return reinterpret_cast<void *>(aligned);
-}
-
-void *take(std::size_t bytes) {
-    void *memory = nullptr;
-    if (bytes < LARGE) {
-        if (posix_memalign(&memory, LINE, bytes)) return nullptr;
-    } else {
-        std::lock_guard<std::mutex> held(pool_lock);
-        for (std::size_t i = pool.size(); i-- > 0 && !memory;) {
-            if (pool[i].bytes == bytes) {
-                memory = pool[i].memory;
-                pool_bytes -= bytes;
-                pool.erase(pool.begin() + static_cast<std::ptrdiff_t>(i));
-            }
-        }
-    }
-    if (!memory) memory = map_pages(bytes);
-    if (memory && poisoned) std::memset(memory, 0xff, bytes);
-    return memory;
-}
-
-void drop_oldest(std::size_t most) {
-    std::size_t count = 0;
-    while (count < pool.size() && pool_bytes > most) {
-        munmap(pool[count].memory, pool[count].bytes);
-        pool_bytes -= pool[count++].bytes;
-    }
-    pool.erase(pool.begin(), pool.begin() + static_cast<std::ptrdiff_t>(count));
-}
-
-void give(void *memory, std::size_t bytes) {
-    if (bytes < LARGE) {
-        std::free(memory);
-        return;
-    }
-    std::lock_guard<std::mutex> held(pool_lock);
-    if (bytes > pool_most) {
-        munmap(memory, bytes);
-        return;
-    }
-    pool.push_back({memory, bytes});
-    pool_bytes += bytes;
-    drop_oldest(pool_most);
-}
-
-// --- a kernel --------------------------------------------------------------------------------------------------------
+// One function of a library as a Python object.
 
 constexpr int DIMS = 16, SLOTS = 128;
 enum Role { PORT, STATE, GIVEN, OUTPUT, NEW_STATE, SAVED };
@@ -189,14 +53,14 @@ void release(DLManaged *managed) {
     std::free(block);
 }
 
-// A new contiguous tensor of a slot.
-PyObject *fresh(const Kernel *self, const Slot &slot, const int64_t *shape, void **data) {
+// A new contiguous tensor of a slot's element type, its address and its strides in `words`.
+PyObject *fresh(const Kernel *self, const Slot &slot, int ndim, const int64_t *shape, int64_t *words) {
     auto *block = static_cast<Block *>(std::malloc(sizeof(Block)));
     if (!block) return PyErr_NoMemory();
     std::size_t bytes = slot.dtype.bits / 8;
-    for (int d = slot.ndim; d-- > 0;) {
+    for (int d = ndim; d-- > 0;) {
         block->shape[d] = shape[d];
-        block->strides[d] = static_cast<int64_t>(bytes / (slot.dtype.bits / 8));
+        words[1 + d] = block->strides[d] = static_cast<int64_t>(bytes / (slot.dtype.bits / 8));
         // a tensor without elements has the strides torch would give it
         if (__builtin_mul_overflow(bytes, static_cast<std::size_t>(shape[d] > 0 ? shape[d] : 1), &bytes)) {
             std::free(block);
@@ -210,8 +74,8 @@ PyObject *fresh(const Kernel *self, const Slot &slot, const int64_t *shape, void
         return PyErr_NoMemory();
     }
     block->managed = {self->api->version, block, release, 0,
-                      {block->memory, {CPU, 0}, slot.ndim, slot.dtype, block->shape, block->strides, 0}};
-    *data = block->memory;
+                      {block->memory, {CPU, 0}, ndim, slot.dtype, block->shape, block->strides, 0}};
+    words[0] = static_cast<int64_t>(reinterpret_cast<std::uintptr_t>(block->memory));
     void *object = nullptr;
     if (self->api->object_of(&block->managed, &object)) return nullptr;
     return static_cast<PyObject *>(object);
@@ -226,21 +90,30 @@ bool is_lazy(PyObject *method, PyObject *object) {
     return lazy;
 }
 
-// Whether `object` is a tensor just as the slot takes it; its address and strides are then in `words`.
-bool read_tensor(const Kernel *self, const Slot &slot, const int64_t *shape, PyObject *object, int64_t *words) {
+// Whether `object` is a plain tensor of the slot's element type on the CPU; `view` is then what it looks like.
+bool view_of(const Kernel *self, const Slot &slot, PyObject *object, DLTensor *view) {
     auto *type = reinterpret_cast<PyObject *>(Py_TYPE(object));
     if (type != self->tensor_type && type != self->parameter_type) return false;
-    DLTensor view;
-    if (self->api->view_of(object, &view)) {
+    if (self->api->view_of(object, view)) {
         PyErr_Clear();
         return false;
     }
-    if (view.device.type != CPU || view.ndim != slot.ndim || view.dtype.code != slot.dtype.code ||
-        view.dtype.bits != slot.dtype.bits || view.dtype.lanes != 1)
+    if (view->device.type != CPU || view->dtype.code != slot.dtype.code || view->dtype.bits != slot.dtype.bits ||
+        view->dtype.lanes != 1)
         return false;
     if (slot.dtype.code >= REAL && slot.dtype.code != BOOL && is_lazy(self->is_neg, object)) return false;
-    if (slot.dtype.code == COMPLEX && is_lazy(self->is_conj, object)) return false;
-    words[0] = static_cast<int64_t>(reinterpret_cast<std::uintptr_t>(view.data) + view.byte_offset);
+    return slot.dtype.code != COMPLEX || !is_lazy(self->is_conj, object);
+}
+
+int64_t address_of(const DLTensor &view) {
+    return static_cast<int64_t>(reinterpret_cast<std::uintptr_t>(view.data) + view.byte_offset);
+}
+
+// Whether `object` is a tensor just as the slot takes it; its address and strides are then in `words`.
+bool read_tensor(const Kernel *self, const Slot &slot, const int64_t *shape, PyObject *object, int64_t *words) {
+    DLTensor view;
+    if (!view_of(self, slot, object, &view) || view.ndim != slot.ndim) return false;
+    words[0] = address_of(view);
     for (int d = 0; d < slot.ndim; ++d) {
         if (view.shape[d] != shape[d]) return false;
         words[1 + d] = view.strides[d];
@@ -248,16 +121,21 @@ bool read_tensor(const Kernel *self, const Slot &slot, const int64_t *shape, PyO
     return true;
 }
 
-// The bytes [first, last) that a tensor reaches.
-struct Reach { int64_t first, last; };
-Reach reach_of(const Slot &slot, const int64_t *shape, const int64_t *words) {
-    int64_t size = slot.dtype.bits / 8, low = 0, high = 0;
-    for (int d = 0; d < slot.ndim; ++d) {
-        if (shape[d] <= 0) return {0, 0};
-        (words[1 + d] < 0 ? low : high) += (shape[d] - 1) * words[1 + d];
+// The bytes [first, last) that a tensor reaches; `clean`: no element lies over another, as far as that is plain.
+struct Reach { int64_t first, last; bool clean; };
+Reach reach_of(const DLDataType &dtype, int ndim, const int64_t *shape, int64_t address, const int64_t *strides) {
+    int64_t size = dtype.bits / 8, low = 0, high = 0, dense = 1;
+    bool clean = true;
+    for (int d = 0; d < ndim; ++d) {
+        if (shape[d] <= 0) return {0, 0, true};
+        (strides[d] < 0 ? low : high) += (shape[d] - 1) * strides[d];
+        clean &= shape[d] == 1 || strides[d] != 0;
+        dense *= shape[d];
     }
-    return {words[0] + low * size, words[0] + (high + 1) * size};
+    return {address + low * size, address + (high + 1) * size, clean && high + 1 - low >= dense};
 }
+
+bool overlap(const Reach &x, const Reach &y) { return x.first < y.last && y.first < x.last; }
 
 bool as_int(PyObject *object, int64_t *value) {
     if (!object || !PyLong_CheckExact(object)) return false;
@@ -309,18 +187,25 @@ PyObject *outputs_of(const Kernel *self, PyObject *const *made) {
     return tuple;
 }
 
+// The steps done, in `dict`. False where there is no memory.
+bool add_steps(PyObject *dict, int64_t t) {
+    PyObject *steps = dict ? PyLong_FromLongLong(t) : nullptr;
+    bool good = steps && !PyDict_SetItem(dict, t_name, steps);
+    Py_XDECREF(steps);
+    return good;
+}
+
 // (outputs, new state), and what is saved where it is.
 PyObject *result_of(const Kernel *self, PyObject *const *made, int64_t t) {
     bool saves = false;
     for (int s = 0; s < self->slot_count; ++s) saves |= self->slots[s].role == SAVED;
-    PyObject *outputs = outputs_of(self, made), *state = PyDict_New(), *steps = PyLong_FromLongLong(t);
-    PyObject *saved = saves ? PyDict_New() : nullptr, *result = nullptr;
-    if (outputs && state && steps && !PyDict_SetItem(state, t_name, steps) && add_role(self, made, NEW_STATE, state) &&
+    PyObject *outputs = outputs_of(self, made), *state = PyDict_New(), *saved = saves ? PyDict_New() : nullptr;
+    PyObject *result = nullptr;
+    if (outputs && add_steps(state, t) && add_role(self, made, NEW_STATE, state) &&
         (!saves || add_role(self, made, SAVED, saved)))
         result = saves ? PyTuple_Pack(3, outputs, state, saved) : PyTuple_Pack(2, outputs, state);
     Py_XDECREF(outputs);
     Py_XDECREF(state);
-    Py_XDECREF(steps);
     Py_XDECREF(saved);
     return result;
 }
@@ -340,7 +225,17 @@ struct Held {
     }
 };
 
-PyObject *call(PyObject *object, PyObject *const *args, std::size_t nargsf, PyObject *kwnames) {
+// Run the library, and other Python threads beside it. False, with an exception, where it found no memory.
+bool run(const Kernel *self, const int64_t *words) {
+    int64_t status;
+    Py_BEGIN_ALLOW_THREADS
+    status = self->run(words);
+    Py_END_ALLOW_THREADS
+    if (status) Py_XDECREF(PyObject_CallNoArgs(self->failed));
+    return !status;
+}
+
+PyObject *kernel_call(PyObject *object, PyObject *const *args, std::size_t nargsf, PyObject *kwnames) {
     auto *self = reinterpret_cast<Kernel *>(object);
     auto slow = [&] { return PyObject_Vectorcall(self->slow, args, nargsf, kwnames); };
     PyObject *found[SPECIALS + SLOTS];
@@ -386,29 +281,14 @@ PyObject *call(PyObject *object, PyObject *const *args, std::size_t nargsf, PyOb
             Py_INCREF(given);
             (slot.role == OUTPUT ? held.made : held.read)[s] = given;
             if (!read_tensor(self, slot, shape, given, words + at)) return slow();
-            reach[s] = reach_of(slot, shape, words + at);
-            if (slot.role == OUTPUT) {
-                // a tensor that lies over itself, or over something read, is no place for an output
-                int64_t dense = slot.dtype.bits / 8;
-                for (int d = 0; d < slot.ndim; ++d) dense *= shape[d];
-                if (reach[s].last - reach[s].first < dense) return slow();
-                for (int r = 0; r < s; ++r)
-                    if (self->slots[r].role <= OUTPUT && reach[r].first < reach[s].last &&
-                        reach[s].first < reach[r].last)
-                        return slow();
-                for (int d = 0; d < slot.ndim; ++d)
-                    if (shape[d] > 1 && words[at + 1 + d] == 0) return slow();
-            }
+            reach[s] = reach_of(slot.dtype, slot.ndim, shape, words[at], words + at + 1);
+            // a tensor that lies over itself, or over something read, is no place for an output
+            for (int r = 0; slot.role == OUTPUT && r < s; ++r)
+                if (self->slots[r].role <= OUTPUT && overlap(reach[r], reach[s])) return slow();
+            if (slot.role == OUTPUT && !reach[s].clean) return slow();
         } else {
-            void *data = nullptr;
-            held.made[s] = fresh(self, slot, shape, &data);
+            held.made[s] = fresh(self, slot, slot.ndim, shape, words + at);
             if (!held.made[s]) return nullptr;
-            words[at] = static_cast<int64_t>(reinterpret_cast<std::uintptr_t>(data));
-            int64_t stride = 1;
-            for (int d = slot.ndim; d-- > 0;) {
-                words[at + 1 + d] = stride;
-                stride *= shape[d] > 0 ? shape[d] : 1;
-            }
         }
         at += 1 + slot.ndim;
     }
@@ -418,15 +298,11 @@ PyObject *call(PyObject *object, PyObject *const *args, std::size_t nargsf, PyOb
     words[at++] = t;
     words[at++] = thread_count();
 
-    int64_t status;
-    Py_BEGIN_ALLOW_THREADS
-    status = self->run(words);
-    Py_END_ALLOW_THREADS
-    if (status) return PyObject_CallNoArgs(self->failed);
+    if (!run(self, words)) return nullptr;
     return result_of(self, held.made, t + length);
 }
 
-// --- the type --------------------------------------------------------------------------------------------------------
+// --- its type --------------------------------------------------------------------------------------------------------
 
 int fill_slot(Slot &slot, PyObject *described) {
     PyObject *dims;
@@ -449,7 +325,7 @@ int fill_slot(Slot &slot, PyObject *described) {
     return 0;
 }
 
-PyObject *make(PyTypeObject *type, PyObject *args, PyObject *) {
+PyObject *kernel_new(PyTypeObject *type, PyObject *args, PyObject *) {
     unsigned long long address;
     int timed;
     PyObject *slots, *axes, *api, *tensor, *parameter, *slow, *failed, *keep;
@@ -474,7 +350,7 @@ PyObject *make(PyTypeObject *type, PyObject *args, PyObject *) {
         Py_DECREF(self);
         return PyErr_NoMemory();
     }
-    self->vectorcall = call;
+    self->vectorcall = kernel_call;
     self->run = reinterpret_cast<Function>(static_cast<std::uintptr_t>(address));
     self->api = table;
     self->is_neg = PyObject_GetAttrString(tensor, "is_neg");
@@ -519,7 +395,7 @@ PyObject *make(PyTypeObject *type, PyObject *args, PyObject *) {
     return reinterpret_cast<PyObject *>(self);
 }
 
-int traverse(PyObject *object, visitproc visit, void *arg) {
+int kernel_traverse(PyObject *object, visitproc visit, void *arg) {
     auto *self = reinterpret_cast<Kernel *>(object);
     Py_VISIT(self->slow);
     Py_VISIT(self->keep);
@@ -527,7 +403,7 @@ int traverse(PyObject *object, visitproc visit, void *arg) {
     return 0;
 }
 
-int clear(PyObject *object) {
+int kernel_clear(PyObject *object) {
     auto *self = reinterpret_cast<Kernel *>(object);
     Py_CLEAR(self->slow);
     Py_CLEAR(self->keep);
@@ -535,10 +411,10 @@ int clear(PyObject *object) {
     return 0;
 }
 
-void destroy(PyObject *object) {
+void kernel_dealloc(PyObject *object) {
     auto *self = reinterpret_cast<Kernel *>(object);
     PyObject_GC_UnTrack(object);
-    clear(object);
+    kernel_clear(object);
     Py_XDECREF(self->tensor_type);
     Py_XDECREF(self->parameter_type);
     Py_XDECREF(self->is_neg);
@@ -551,71 +427,23 @@ void destroy(PyObject *object) {
 }
 
 PyTypeObject KernelType = {PyVarObject_HEAD_INIT(nullptr, 0)};
-PyMemberDef members[] = {
+PyMemberDef kernel_members[] = {
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(Kernel, vectorcall), READONLY, nullptr},
     {nullptr, 0, 0, 0, nullptr},
 };
 
-PyObject *set_poison(PyObject *, PyObject *on) {
-    int truth = PyObject_IsTrue(on);
-    if (truth < 0) return nullptr;
-    poisoned = truth;
-    Py_RETURN_NONE;
-}
 
-PyObject *set_kept(PyObject *, PyObject *most) {
-    std::size_t bytes = PyLong_AsSize_t(most);
-    if (PyErr_Occurred()) return nullptr;
-    std::lock_guard<std::mutex> held(pool_lock);
-    pool_most = bytes;
-    drop_oldest(pool_most);
-    Py_RETURN_NONE;
-}
-
-PyObject *kept(PyObject *, PyObject *) {
-    std::lock_guard<std::mutex> held(pool_lock);
-    return PyLong_FromSize_t(pool_bytes);
-}
-
-PyMethodDef functions[] = {
-    {"poison", set_poison, METH_O, "Fill the memory of new tensors with NaN: for tests."},
-    {"keep", set_kept, METH_O, "How many bytes of large outputs that are gone to keep for later calls."},
-    {"kept", kept, METH_NOARGS, "How many bytes are kept now."},
-    {nullptr, nullptr, 0, nullptr},
-};
-
-PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_ssmc_call", "Calls of generated libraries.", -1, functions,
-                          nullptr, nullptr, nullptr, nullptr};
-
-void in_child() { forked = true; }
-
-}  // namespace
-
-PyMODINIT_FUNC PyInit__ssmc_call() {
+int kernel_ready() {
     KernelType.tp_name = "_ssmc_call.Kernel";
     KernelType.tp_basicsize = sizeof(Kernel);
     KernelType.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL;
     KernelType.tp_vectorcall_offset = offsetof(Kernel, vectorcall);
     KernelType.tp_call = PyVectorcall_Call;
-    KernelType.tp_new = make;
-    KernelType.tp_traverse = traverse;
-    KernelType.tp_clear = clear;
-    KernelType.tp_dealloc = destroy;
-    KernelType.tp_members = members;
+    KernelType.tp_new = kernel_new;
+    KernelType.tp_traverse = kernel_traverse;
+    KernelType.tp_clear = kernel_clear;
+    KernelType.tp_dealloc = kernel_dealloc;
+    KernelType.tp_members = kernel_members;
     KernelType.tp_doc = "A function of a generated library: keyword arguments as a generated module takes them.";
-    if (PyType_Ready(&KernelType)) return nullptr;
-    const char *names[SPECIALS] = {"sizes", "batch", "length", "state", "saved", "out"};
-    for (int n = 0; n < SPECIALS; ++n)
-        if (!(special_names[n] = PyUnicode_InternFromString(names[n]))) return nullptr;
-    if (!(t_name = PyUnicode_InternFromString("t"))) return nullptr;
-    pthread_atfork(nullptr, nullptr, in_child);
-    PyObject *module = PyModule_Create(&definition);
-    if (!module) return nullptr;
-    Py_INCREF(&KernelType);
-    if (PyModule_AddObject(module, "Kernel", reinterpret_cast<PyObject *>(&KernelType))) {
-        Py_DECREF(&KernelType);
-        Py_DECREF(module);
-        return nullptr;
-    }
-    return module;
+    return PyType_Ready(&KernelType);
 }
