@@ -77,7 +77,7 @@ class Point:
 
     def _code(self, node: Node) -> Code:
         found = self.of.of.get(node)
-        if found is not None and found is not self.at:
+        if found is not None and (self.at is None or found in self.at.reads):
             return self.value(found)
         match node:
             case n.Const(value=value):
@@ -109,7 +109,7 @@ class Point:
                 return self.code(arg)
             case n.Flip(arg=arg, axis=axis):
                 i = self.scalar(axis)
-                size = self.cell.size(axis)
+                size = self.cell.lag(arg) if axis == n.LAG else self.cell.size(axis)
                 at = f"{size} - 1 - {_group(i.whole)}"
                 return self.moved({**self.env, axis: Index(at, at)}).code(arg)
             case n.Lag(steps=steps):

@@ -119,7 +119,7 @@ class _Reduction:
 
     def _inside(self, env: dict[str, Index], block: int, chunked: bool, shared: str | None, clamp: str) -> list[str]:
         cell, lane = self.cell, self.lane
-        sums = [v for v in self.nest.values if v.op]
+        sums = [v for v in self.nest.values if self._reduces(v)]
         rows = ROWS if shared is not None else 1
         lanes_inside = lane is not None
         out: list[str] = []
@@ -173,6 +173,9 @@ class _Reduction:
         out += self._finish(env, names, place, block, chunked, shared, clamp)
         return out
 
+    def _reduces(self, v: Value) -> bool:
+        return bool(v.op) and any(a in self.nest.over for a in v.over)
+
     def _at_shared(self, shared: str, env: dict[str, Index], clamp: str) -> str:
         """Rows beyond the last are the last again."""
         local = f"i_{shared[1:]}"
@@ -200,6 +203,10 @@ class _Reduction:
         for v in self.nest.values:
             if not v.op:
                 out += cell._computed(v, env, known, late)
+                continue
+            if not self._reduces(v):  # over the steps alone
+                point = Point(cell, env, v, known)
+                late.append(_told(cell.added(v, point.converted(point.code(v.value), v.kind), env), v))
                 continue
             point = Point(cell, env, v, known)
             code = point.converted(point.code(v.value), v.kind)
@@ -237,7 +244,7 @@ class _Reduction:
                 inner[lane] = cell._lane_index(lane, "q" if chunked else "0")
         out: list[str] = []
         for v in self.nest.values:
-            if not v.op:
+            if not self._reduces(v):
                 continue
             lanes = lane is not None and not self.across
             text = place(v)

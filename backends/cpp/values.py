@@ -103,6 +103,7 @@ class Pass:
         self.groups: list[Group] = [Group()]
         self.carries: dict[str, Value] = {}
         self.numbered: dict[int, Value] = {}  # by what is computed
+        self.wholes: dict[tuple[int, frozenset[str], Kind], Value] = {}
         self.keys: dict[Node, int] = {}
         self.interned: dict[object, int] = {}
         self.lines: dict[str, Node] = {}  # a delay line's carry -> what it begins with
@@ -206,9 +207,15 @@ class Pass:
             if isinstance(outer, Value) and outer.carry and outer.axes == c.target.axes:
                 self.named[c.target.name] = outer
                 continue
-            v = Value(c.target.name, c.target.axes, c.target.kind, c.init, carry=True)
+            line = self.lines.get(c.init.name) if isinstance(c.init, n.Local) else None
+            if isinstance(c.init, n.Load) and n.LAG in c.init.axes:
+                raise NotPrintable("a delay line in a loop that runs again")
+            v = Value(c.target.name, c.target.axes, c.target.kind, line if line is not None else c.init, carry=True)
             self.named[c.target.name] = v
             self._made(v)
+            if line is not None:
+                self.carries[c.target.name] = v
+                continue
             at = max([group, *(self._after_group(r) for r in v.reads)])
             self.resets.setdefault(at, []).append(v)
             group = at
@@ -388,7 +395,10 @@ class Pass:
             return known
         if isinstance(node, n.Reduce) and set(node.axes) - {n.TIME} == set(axes) and node.kind == kind:
             return self._value(name, node, span)
-        return self._place(Value(self.fresh(name), axes, kind, node, span=span))
+        key = (self._key(node), frozenset(axes), kind)
+        if key not in self.wholes:
+            self.wholes[key] = self._place(Value(self.fresh(name), axes, kind, node, span=span))
+        return self.wholes[key]
 
     def _stored(self, buffer: str, node: Node, span: Span | None, group: int) -> Value:
         b = self.buffers[buffer]
