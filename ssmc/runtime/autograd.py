@@ -43,7 +43,9 @@ def records(tensors: Sequence[Tensor]) -> bool:
     """Whether autograd follows what is done with any of the tensors."""
     if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
         return True
-    return forward_ad._current_level >= 0 and any(x._fw_grad(0) is not None for x in tensors)  # type: ignore[attr-defined]
+    if forward_ad._current_level < 0:
+        return False
+    return any(forward_ad.unpack_dual(x).tangent is not None for x in tensors)  # type: ignore[no-untyped-call]
 
 
 def followed(tensors: Sequence[Tensor]) -> bool:
