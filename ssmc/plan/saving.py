@@ -67,11 +67,11 @@ def _balanced(
 ) -> int:
     graph = analysis.graph
     boundary = sum(entry_elements(graph.register[r], q) for r in held)
-    step = sum(q.elements(graph.register[r].axes) for c, _ in recurrent for r in c.registers)
+    step = sum(int(q.elements(graph.register[r].axes)) for component, _ in recurrent for r in component.registers)
     memory = {c: boundary * q.ceil_div(q.length, c) + RERUN * step * min(c, q.length) for c in CUTS}
     caller = 2 * q.length * sum(int(q.elements(p.axes)) for p in (*graph.inputs, *graph.outputs))
     allowed = max(TWICE * min(memory.values()), TENTH * caller)
-    subjects = [(choice.form, Subject.of(analysis, c)) for c, choice in recurrent]
+    subjects = [(choice.form, Subject.of(analysis, component)) for component, choice in recurrent]
 
     def seconds(chunk: int) -> float:
         return sum(estimate(form, subject, q, chunk).seconds(at) for form, subject in subjects)

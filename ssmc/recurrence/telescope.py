@@ -13,10 +13,12 @@ With
                                R_{t-1} = g_t + sum of V_t S_{t-1}
 
 so R is a running sum, against time, of readouts: W, U and V are outer products. No factor is divided by, so this is
-exact for any real decay, zero too. What it rounds is relative to the largest of the readouts since the sum began, not
-to g, which is smaller where the decay is strong; so who runs it begins anew at the end of each chunk, where S and D are
-known, with the sum of their product (kernel/lower.py). It pays where neither state is wanted otherwise, in the chunked
-form.
+exact for any real decay, zero too: for what is computed from g, which has the factor a in it wherever the decay is an
+exponential, a sigmoid and the like. The gradient of a itself, of a decay that is the same at every step, is the sum of
+g over a, where a is above zero by what it is computed with. What R rounds is relative to the largest of the readouts
+since the sum began, not to g, which is smaller where the decay is strong; so who runs it begins anew at the end of each
+chunk, where S and D are known, with the sum of their product (kernel/lower.py). It pays where neither state is wanted
+otherwise, in the chunked form.
 
 before   g = sum[V](X * prev(S)) * a * rest
 after    R reverse, R = R + e;   g = (prev(R) + w - u) * rest
@@ -36,6 +38,9 @@ from ssmc.expr.affine import affine
 from ssmc.expr.arena import Arena
 from ssmc.expr.linear import Affine
 from ssmc.expr.nodes import Axes, Node
+from ssmc.expr.ranges import Ranges
+from ssmc.recurrence.graph import leaves_time
+from ssmc.recurrence.logs import log_of
 from ssmc.recurrence.products import Product, sum_of_products
 from ssmc.recurrence.separable import find_matrix_form
 from ssmc.step.functions import free_name
@@ -179,15 +184,23 @@ class _Rewrite:
             sums.append(Telescope(name, copy.name, state.name, self.cotangent.name, over))
             gradients.update((p, gradient) for p in products if p.over == over)
         changed = self.changed(parts, gradients, copy)
-        used = {x for x in n.postorder(changed.roots) if x in gradients}
-        if used:
-            return None
+        if any(x in gradients for x in n.postorder(changed.roots)):
+            decay = self.arena.product(parts.decay)
+            if not _constant_and_positive(self.arena, decay):
+                return None
+            changed = _mapped(changed, lambda x: self.divided(gradients[x], decay) if x in gradients else None)
         return self.without_unread(replace(changed, registers=(*changed.registers, copy, *registers))), sums
 
     def fresh(self, wish: str) -> str:
         name = free_name(wish, self.taken)
         self.taken.add(name)
         return name
+
+    def divided(self, gradient: Node, decay: Node) -> Node:
+        """The gradient of a decay from that of its logarithm. One so small that it is 0 has none worth the name."""
+        ar = self.arena
+        gone = ar.map("eq", decay, ar.const(0))
+        return ar.where(gone, ar.const(0.0), ar.div(gradient, ar.where(gone, ar.const(1.0), decay)))
 
     def without_unread(self, graph: StepGraph) -> StepGraph:
         """Without the state, where nothing but itself reads it any longer."""
@@ -304,6 +317,11 @@ class _Rewrite:
                 made.append(ar.reduce("sum", ar.product([*others, *scale]), p.summed))
             return ar.product([*ar.substitute(rest[:i] + rest[i + 1 :], at), ar.total(made)])
         return None
+
+
+def _constant_and_positive(arena: Arena, decay: Node) -> bool:
+    """Whether a decay is the same at every step and above zero by what it is computed with, an exponential say."""
+    return leaves_time([decay]) == "invariant" and log_of(arena, decay, Ranges()) is not None
 
 
 def _diagonal(form: object, ar: Arena) -> tuple[Node, ...] | None:

@@ -11,6 +11,7 @@ import torch
 from ssmc.backends.torch import build
 from torch import Tensor
 
+from ssmc.adjoint.parts import written_out
 from ssmc.kernel import interp
 from ssmc.kernel import nodes as k
 from ssmc.kernel.pair import Pair, lower_pair
@@ -48,7 +49,8 @@ class ByPair:
         if self.pair is None:
             first = planned(call.graph, self.forms[0])
             if self.resumes:
-                second = choose(analyse(call.derived.graph), length=4096, resumes=self.chunk)
+                graph = written_out(call.derived.graph, call.derived.constants, call.graph)
+                second = choose(analyse(graph), length=4096, resumes=self.chunk)
             else:
                 second = planned(call.derived.graph, self.forms[1])
             self.plans = first, second
@@ -76,7 +78,7 @@ class ByPair:
         chunks = -(-call.length // self.chunk)
         assert all(x.shape[:2] == (call.batch, chunks) for x in saved.values())
         assert set(saved) == set(pair.saved)
-        ins, pars, state = map(_arrays, (call.d_inputs, call.d_params, call.d_state))
+        ins, pars, state = map(_arrays, (call.d_inputs, _params_of(pair.backward, call), call.d_state))
         sizes = _made(pair.backward, call.d_sizes)
         found, final = interp.sequence(
             pair.backward, ins, pars, start(pair.backward, state, pars, sizes), sizes, call.batch, call.length, saved
@@ -103,11 +105,22 @@ class ByPair:
             (ys, last), saved = forward.sequence(**given), {}
         assert set(saved) == set(pair.saved)
         given = arguments(
-            backward, pair.backward, call.d_inputs, call.d_params, call.d_state, _made(pair.backward, call.d_sizes)
+            backward,
+            pair.backward,
+            call.d_inputs,
+            _params_of(pair.backward, call),
+            call.d_state,
+            _made(pair.backward, call.d_sizes),
         )
         ds, final = backward.sequence(**given, **({"saved": saved} if pair.saved else {}))
         names = [b.entry for b in pair.backward.buffers if b.role == "output"]
         return dict(zip(call.outputs, ys, strict=True)), last, dict(zip(names, ds, strict=True)), final
+
+
+def _params_of(p: k.Program, call: Call) -> dict[str, Tensor]:
+    """Also where values of params alone are written out again."""
+    every = {**call.params, **call.d_params}
+    return {x.name: every[x.name] for x in p.graph.params}
 
 
 def _made(p: k.Program, sizes: Mapping[str, int]) -> dict[str, int]:

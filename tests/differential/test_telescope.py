@@ -19,7 +19,7 @@ from tests.examples import harness
 from tests.examples.cases import BY_NAME
 
 # scalar decays a head, decays a key, reads before the update, writes that decay, two registers that share a decay
-DECAYS = ("ssd", "gla", "hgrn2", "rwkv6", "mamba2", "mamba3", "mlstm")
+DECAYS = ("ssd", "gla", "hgrn2", "rwkv6", "mamba2", "mamba3", "mlstm", "rwkv5", "lightning_attention")
 
 
 def by_telescope(call: Call) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
