@@ -2,7 +2,7 @@
 
 `support/*.hpp` holds it in pieces, each after a line `//: name …` that says what it defines. `(condition …)` behind the
 names keeps a piece to files that need it: `float` and `double` are the file's precision, `other_precision` is that both
-are asked for, and any other condition is a word that is asked for too (`cx`: the overloads of complex numbers come along
+are asked for, and any other condition is a word that is asked for too (`cx`: overloads for complex numbers come along
 where complex numbers do). What a piece uses it finds by name.
 
 Every function takes one number or a vector of them; with `cx` complex numbers, with `vint` integers.
