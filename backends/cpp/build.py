@@ -1,4 +1,7 @@
-"""A kernel program to what the runtime calls: the module of its libraries, or the PyTorch module where states grow."""
+"""A kernel program to what the runtime calls: the module of its libraries.
+
+What this backend has no code for is run by the PyTorch module: states that grow, and what the printer refuses.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,13 @@ from types import ModuleType
 from typing import Any, Protocol
 
 import torch
-from ssmc.backends.cpp.module import CppModule, Variant
+from ssmc.backends.cpp.module import KEYWORDS, CppModule, Variant
 from ssmc.backends.cpp.signature import Printed, Slot
 from ssmc.backends.cpp.toolchain import toolchain
 from torch import Tensor
 
 from ssmc.expr import nodes as n
 from ssmc.kernel import nodes as k
-
-# Keywords of a generated module's functions, which an input or a param may be called as well.
-KEYWORDS = ("sizes", "batch", "length", "state", "saved", "like", "out")
 
 
 class Printer(Protocol):
@@ -46,7 +46,7 @@ def program_module(program: k.Program, printer: Printer, *, specialise: bool = T
     return CppModule(
         program.name, functools.partial(text_of, program, printer), ports(program), Start(program, arguments),
         arguments=arguments, steps=bool(program.step), saves=saves(program),
-        constant_start=constant_start(program), specialise=specialise,
+        constant_start=constant_start(program), specialise=specialise, otherwise=lambda: torch_module(program),
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ import torch
 from ssmc.backends.cpp.call import DTYPES, Caller, Result, dtype_name
 from ssmc.backends.cpp.library import Library, extension, load
 from ssmc.backends.cpp.signature import Printed, Slot
+from ssmc.backends.cpp.values import NotPrintable
 from torch import Tensor
 
 from ssmc.diagnostics import CompilerBug
@@ -24,6 +25,8 @@ from ssmc.diagnostics import CompilerBug
 Real = Literal["float", "double"]
 HALVES = {torch.float16: "float16", torch.bfloat16: "bfloat16"}
 SEQUENCE, STEP = "ssmc_sequence", "ssmc_step"
+# Keywords of a generated module's functions, which an input or a param may be called as well.
+KEYWORDS = ("sizes", "batch", "length", "state", "saved", "like", "out")
 # Libraries for sizes of their own, of one program; more sizes share one that takes any.
 MOST_SIZES = 8
 
@@ -58,7 +61,7 @@ class CppModule:
 
     `ports` are what a call gives, as slots: inputs, params, states, and states that a forward saved. `initial` makes
     the module that computes initial states. `sequence` (of a program that saves states: `sequence_saving`) and, where
-    `steps`, `step` are called with keywords only.
+    `steps`, `step` are called with keywords only. `otherwise` makes the module that runs what `text` has no code for.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class CppModule:
         saves: bool = False,
         constant_start: bool = False,
         specialise: bool = True,
+        otherwise: Callable[[], Any] | None = None,
     ) -> None:
         self.name = name
         self.ARGUMENTS = dict(arguments or {})
@@ -81,6 +85,7 @@ class CppModule:
         self._initial = initial
         self._starts: dict[Any, dict[str, Tensor]] | None = {} if constant_start else None
         self._specialise = specialise
+        self._otherwise = otherwise
         self._variants: dict[Variant, Loaded] = {}
         self._lock = threading.RLock()
         self._whole = "sequence_saving" if saves else "sequence"
@@ -109,9 +114,35 @@ class CppModule:
 
     def _dispatching(self, function: str) -> Callable[..., Any]:
         def dispatched(**call: Any) -> Result:
-            return self._dispatch(function, call)
+            try:
+                return self._dispatch(function, dict(call))
+            except NotPrintable:
+                if self._otherwise is None:
+                    raise
+            self._leave_to(self._otherwise())
+            return getattr(self, function)(**call)  # type: ignore[no-any-return]
 
         return dispatched
+
+    def _leave_to(self, other: Any) -> None:
+        """Run everything by another generated module from now on."""
+        spec = {name: entry for entry, name in self.ARGUMENTS.items()}
+        names = getattr(other, "ARGUMENTS", {})
+
+        def through(function: Callable[..., Result]) -> Callable[..., Result]:
+            def called(*, out: tuple[Tensor, ...] | None = None, **call: Any) -> Result:
+                own = {name: call.pop(name) for name in KEYWORDS if name in call}
+                ports = {names.get(spec.get(name, name), spec.get(name, name)): x for name, x in call.items()}
+                outputs, *rest = function(**own, **ports)
+                for target, y in zip(out or (), outputs, strict=out is not None):
+                    target.copy_(y)
+                return (out or outputs, *rest)
+
+            return called
+
+        for function in (self._whole, "step"):
+            if hasattr(self, function):
+                setattr(self, function, through(getattr(other, function)))
 
     def _dispatch(self, function: str, call: dict[str, Any]) -> Result:
         """Any call: find or make the variant, convert what must be, and run it through ctypes."""

@@ -174,10 +174,9 @@ def generate(program: kernel.Program, name: str, backend: str | None = None) -> 
 
     if backend == "cpp":
         from ssmc.backends.cpp.build import program_module
-        from ssmc.backends.cpp.printer import print_program, printable
+        from ssmc.backends.cpp.printer import print_program
 
-        if printable(program):
-            return Program(program_module(program, print_program))
+        return Program(program_module(program, print_program))
     text = source(program)
     return Program(load(text, name), text)
 

@@ -14,6 +14,7 @@ import torch
 from ssmc.backends.cpp import build, call, library, toolchain
 from ssmc.backends.cpp.module import CppModule
 from ssmc.backends.cpp.signature import Printed, Signature, Slot
+from ssmc.backends.cpp.values import NotPrintable
 from torch import Tensor
 
 import ssmc
@@ -431,6 +432,25 @@ def test_states_saved_for_a_backward_come_back_to_it(way: str, monkeypatch: pyte
         torch.testing.assert_close(y, before[:, ::3].repeat_interleave(3, 1)[:, :7])
         with pytest.raises(TypeError, match="as given lacks"):
             backward.sequence(**every, state={"t": 7}, saved={})  # type: ignore[attr-defined]
+
+
+def test_what_cannot_be_printed_is_left_to_torch() -> None:
+    def refuse(*args: Any, **named: Any) -> Printed:
+        raise NotPrintable("a trial")
+
+    made = build.program_module(lower(ssmc.compile(SPEC).plan({"D": 5}, form="recurrent")), refuse)
+    given = arguments()
+    want, h = expected(given["x"], given["batch"], given["leak"], torch.zeros(3, 5))
+    for _ in range(2):
+        (y,), after = run(made, given)
+        torch.testing.assert_close(y, want)
+        torch.testing.assert_close(after["h"], h)
+        out = torch.zeros(3, 7, 5)
+        assert run(made, given, out=(out,))[0][0] is out
+        torch.testing.assert_close(out, want)
+    now = {"x": given["x"][:, 0], "batch_": given["batch"][:, 0], "leak": given["leak"]}
+    (y,), _ = made.step(sizes={"D": 5}, batch=3, state={"t": 0, "h": torch.zeros(3, 5)}, **now)
+    torch.testing.assert_close(y, want[:, 0])
 
 
 def test_a_state_that_grows_is_left_to_torch() -> None:
