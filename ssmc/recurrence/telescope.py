@@ -9,16 +9,18 @@ after a step and before it:
 The gradient of log a_t is  g_t = sum of X_t a_t S_{t-1}  over the axes that a lacks, a product of two whole states.
 With
 
-    R_t = sum of S_t D_t:      g_t = R_t + sum of W_t S_t - sum of X_t U_t       since a_t S_{t-1} = S_t - U_t
+    R_t = sum of S_t D_t:      g_t = R_t + sum of a_t W_t S_{t-1} - sum of D_t U_t       since a_t S_{t-1} = S_t - U_t
                                R_{t-1} = g_t + sum of V_t S_{t-1}
 
 so R is a running sum, against time, of readouts: W, U and V are outer products. No factor is divided by, so this is
 exact for any real decay, zero too: for what is computed from g, which has the factor a in it wherever the decay is an
 exponential, a sigmoid and the like. The gradient of a itself, of a decay that is the same at every step, is the sum of
-g over a, where a is above zero by what it is computed with. What R rounds is relative to the largest of the readouts
-since the sum began, not to g, which is smaller where the decay is strong; so who runs it begins anew at the end of each
-chunk, where S and D are known, with the sum of their product (kernel/lower.py). It pays where neither state is wanted
-otherwise, in the chunked form.
+g over a, where a is above zero by what it is computed with.
+
+Every term has a decay in it, a_t or the one of the step after (in D), and what a step writes and reads at once is in
+none: where the decay is strong throughout, all are as small as g. What R rounds is relative to the largest of its terms
+since the sum began. So who runs it begins anew at the end of each chunk, where S and D are known, with the sum of their
+product (kernel/lower.py). It pays where neither state is wanted otherwise, in the chunked form.
 
 before   g = sum[V](X * prev(S)) * a * rest
 after    R reverse, R = R + e;   g = (prev(R) + w - u) * rest
@@ -29,7 +31,7 @@ second register, a copy of S: each is a matrix product of its own in any case, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ssmc.diagnostics import CompilerBug
@@ -41,7 +43,7 @@ from ssmc.expr.nodes import Axes, Node
 from ssmc.expr.ranges import Ranges
 from ssmc.recurrence.graph import leaves_time
 from ssmc.recurrence.logs import log_of
-from ssmc.recurrence.products import Product, sum_of_products
+from ssmc.recurrence.products import sum_of_products
 from ssmc.recurrence.separable import find_matrix_form
 from ssmc.step.functions import free_name
 from ssmc.step.nodes import Depth, Output, Register, StepGraph, depending, reads_of
@@ -171,12 +173,10 @@ class _Rewrite:
             axes = tuple(a for a in state.axes if a not in over)
             name = self.fresh(f"{self.cotangent.name}_{state.name}")
             before = ar.read(name, axes, "real")
-            states = (copy.source, old, self.later)
-            came = self.summed(parts.after, copy.source, over, states)
-            wrote = self.summed(parts.written, self.later, over, states)
-            wrote = ar.add(wrote, self.summed(parts.after, parts.written, over, states))
+            came = self.summed(parts.after, old, over, parts.decay)
+            wrote = self.summed(parts.written, self.later, over)
             gradient = ar.sub(ar.add(before, came), wrote)
-            step = ar.add(ar.sub(came, wrote), self.summed(parts.before, old, over, states))
+            step = ar.add(ar.sub(came, wrote), self.summed(parts.before, old, over))
             source = ar.add(before, step)
             registers.append(
                 Register(name, axes, "real", ar.const(0.0), source, self.cotangent.reverse, Depth(1), "state")
@@ -247,22 +247,15 @@ class _Rewrite:
 
     # -- what it becomes -----------------------------------------------------------------------------------------
 
-    def summed(self, x: Node | None, y: Node | None, over: Axes, states: tuple[Node, ...]) -> Node:
-        """The sum over `over` of x * y, a product at a time: of y too, unless it is one of the `states`."""
+    def summed(self, x: Node | None, state: Node, over: Axes, times: Sequence[Node] = ()) -> Node:
+        """The sum over `over` of x and other factors times a state: a readout for each product that x is a sum of."""
         ar = self.arena
-        if x is None or y is None:
+        if x is None:
             return ar.const(0.0)
         axes = set(self.state.axes)
-
-        def narrow(node: Node) -> bool:
-            return not axes <= set(node.axes)
-
         terms: list[Node] = []
-        for p in sum_of_products(ar, x, narrow):
-            for q in (Product((y,)),) if y in states else sum_of_products(ar, y, narrow):
-                value = ar.product([*p.factors, *q.factors])
-                value = ar.broadcast(value, tuple(a for a in over if a not in value.axes))
-                terms.append(ar.reduce("sum", value, (*p.summed, *q.summed, *over)))
+        for p in sum_of_products(ar, x, lambda node: not axes <= set(node.axes)):
+            terms.append(ar.reduce("sum", ar.product([*p.factors, *times, state]), (*p.summed, *over)))
         return ar.total(terms)
 
     def changed(self, parts: _Parts, gradients: dict[Node, Node], copy: Register) -> StepGraph:

@@ -7,10 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from ssmc.backends.torch import build
 from torch import Tensor
 
+import ssmc
+from ssmc.adjoint.graph import adjoint
 from ssmc.adjoint.parts import written_out
 from ssmc.expr.arrays import TorchArrays
+from ssmc.kernel.pair import Pair, lower_pair
+from ssmc.plan.choose import choose
+from ssmc.recurrence.analyse import analyse
 from ssmc.recurrence.telescope import telescoped
 from ssmc.step.interp import run
 from tests.differential.adjoint_check import Backward, Call, check_adjoint
@@ -72,3 +79,40 @@ def test_in_chunks(name: str, module: bool) -> None:
     rank = max(len(b.axes) for b in backward.pair.backward.buffers if b.entry in matrix)
     scratch = [b for b in backward.pair.backward.buffers if b.role in ("scratch", "workspace")]
     assert all(len(b.axes) <= rank for b in scratch), "a state of each step"
+
+
+GATED = "ssm s\naxis K, V\ninput q[K], k[K], v[V], g[K]\nstate S[K, V]\nS = {} * S + k * v\noutput y = q · S\n"
+LENGTH, SIZES = 150, {"K": 8, "V": 8}
+
+
+def _gradients(pair: Pair, given: Mapping[str, np.ndarray], real: type) -> dict[str, np.ndarray]:
+    """Of a pair's modules, from a state of zeros."""
+    forward, backward = (build.load(build.source(p), p.name) for p in (pair.forward, pair.backward))
+    tensors = {name: torch.as_tensor(x.astype(real)) for name, x in given.items()}
+    state = tensors["q"].new_zeros(1, SIZES["K"], SIZES["V"])
+    call = {"sizes": SIZES, "batch": 1, "length": LENGTH}
+    inputs = {name: x for name, x in tensors.items() if name != "d_y"}
+    _, _, saved = forward.sequence_saving(**call, state={"t": 0, "S": state}, **inputs)
+    read = {b.name for b in pair.backward.buffers if b.role == "input"}
+    own = {name: x for name, x in tensors.items() if name in read}
+    found, _ = backward.sequence(**call, state={"t": 0, "d_S": state}, saved=saved, **own)
+    outputs = [b.entry for b in pair.backward.buffers if b.role == "output"]
+    return {name: x.double().numpy() for name, x in zip(outputs, found, strict=True)}
+
+
+@pytest.mark.parametrize("mean", [-4, 0, 4, 20, 60, "mixed"])
+@pytest.mark.parametrize("decay", ["exp(-softplus(g))", "sigmoid(-g)", "exp(-softplus(g[K = 0]))"])
+def test_as_close_as_step_by_step(decay: str, mean: int | str) -> None:
+    """In single precision too, whether the state is kept for long or forgotten at once, or now this, now that."""
+    graph = ssmc.compile(GATED.format(decay))
+    derived = analyse(adjoint(graph.graph).graph)
+    plans = choose(derived, length=4096, resumes=64), choose(derived, form="recurrent:64")
+    assert plans[0].telescopes
+    sums, steps = (lower_pair(choose(graph.analysis, form="chunked:64"), plan, 64) for plan in plans)
+    rng = np.random.default_rng(0)
+    given = {name: rng.normal(size=(1, LENGTH, 8)) for name in ("q", "k", "v", "g", "d_y")}
+    given["g"] = given["g"] * 30 if mean == "mixed" else given["g"] + mean
+    exact = _gradients(steps, given, np.float64)
+    for real, close in ((np.float64, 1e-14), (np.float32, 5e-6)):
+        for name, x in _gradients(sums, given, real).items():
+            assert np.abs(x - exact[name]).max() <= close * np.abs(exact[name]).max(), (name, real)
