@@ -43,15 +43,19 @@ extern "C" void strided_NAME(TYPE *o, const TYPE *x, i64 stride, i64 n) {
 
 LANES_CODE = """
 extern "C" void filled(real *o, const real *x, i64 n) { store(o, load_n(x, n, real(7))); }
-extern "C" void widened(real *o, const bf16 *b, const f16 *h) { store(o, load(b)); store(o + LANES, load(h)); }
-extern "C" void narrowed(bf16 *b, f16 *h, const real *x) { store(b, load(x)); store(h, load(x)); }
+extern "C" void widened(real *b, real *h, const bf16 *x, const f16 *y, i64 n) {
+    for (i64 i = 0; i < n; i += LANES) store(b + i, load(x + i)), store(h + i, load(y + i));
+}
+extern "C" void narrowed(bf16 *b, f16 *h, const real *x, i64 n) {
+    for (i64 i = 0; i < n; i += LANES) store(b + i, load(x + i)), store(h + i, load(x + i));
+}
 extern "C" void turned(real *o, const real *x) {
     vreal rows[LANES];
     for (int i = 0; i < LANES; i++) rows[i] = load(x + i * LANES);
     transpose(rows);
     for (int i = 0; i < LANES; i++) store(o + i * LANES, rows[i]);
 }
-extern "C" void streamed(real *o, const real *x) { stream(o, load(x)); }
+extern "C" void streamed(real *o, const real *x) { stream(o, load(x)), stream_end(); }
 extern "C" void folds(real *o, const real *x) {
     vreal v = load(x);
     o[0] = hsum(v), o[1] = hprod(v), o[2] = hmax(v), o[3] = hmin(v);
@@ -163,7 +167,6 @@ def test_the_other_lanes_have_the_fill(made: tuple[Build, ctypes.CDLL]) -> None:
 def test_half_precisions(made: tuple[Build, ctypes.CDLL]) -> None:
     """Every number of 16 bits as torch reads it; every kind of real number rounded as torch rounds it."""
     build, library = made
-    lanes = build.lanes
     patterns = np.arange(2**16, dtype=np.uint16)
     reals = np.concatenate([
         np.random.default_rng(2).integers(0, 2**32, 60000, dtype=np.uint32).view(np.float32),
@@ -172,18 +175,14 @@ def test_half_precisions(made: tuple[Build, ctypes.CDLL]) -> None:
         (patterns.view(np.float16).astype(np.float64) * (1 + 2.0**-11)),
     ])[: 185536 // 16 * 16]  # fmt: skip
     reals = reals.astype(np.float32).astype(build.dtype)
-    for name, dtype in (("bf16", torch.bfloat16), ("f16", torch.float16)):
+    wide, stored = np.zeros((2, 2**16), build.dtype), np.zeros((2, len(reals)), np.uint16)
+    call(library, "widened", wide[0], wide[1], patterns, patterns, 2**16)
+    call(library, "narrowed", stored[0], stored[1], reals, len(reals))
+    for dtype, got, halves in zip((torch.bfloat16, torch.float16), wide, stored, strict=True):
         expected = torch.from_numpy(patterns.view(np.int16)).view(dtype).to(torch.float64).numpy()
-        got, both = np.zeros(2**16), np.zeros(2 * lanes, build.dtype)
-        for i in range(0, 2**16, lanes):
-            call(library, "widened", both, patterns[i : i + lanes], patterns[i : i + lanes])
-            got[i : i + lanes] = both[:lanes] if name == "bf16" else both[lanes:]
         np.testing.assert_array_equal(got, expected)
         rounded = torch.from_numpy(reals.astype(np.float32)).to(dtype)
-        stored = np.zeros((2, len(reals)), np.uint16)
-        for i in range(0, len(reals), lanes):
-            call(library, "narrowed", stored[0, i:], stored[1, i:], reals[i : i + lanes])
-        back = torch.from_numpy(stored[0 if name == "bf16" else 1].view(np.int16)).view(dtype)
+        back = torch.from_numpy(halves.view(np.int16)).view(dtype)
         np.testing.assert_array_equal(back.to(torch.float32).numpy(), rounded.to(torch.float32).numpy())
         number = ~torch.isnan(rounded)
         assert torch.equal(torch.signbit(back[number]), torch.signbit(rounded[number]))
@@ -286,6 +285,7 @@ int main() {
 """
 
 
+@pytest.mark.slow
 def test_nothing_undefined_and_nothing_out_of_bounds(tmp_path: Path) -> None:
     """Tails at the very ends of allocations, and every function of a number and of a vector over special values."""
     types = "\n    ".join(f"edges<{kind}>();" for kind, _ in STORED.values())

@@ -195,6 +195,14 @@ INLINE void stream(real *p, vreal x) {
 #endif
 }
 
+//: stream_end
+// What a thread streamed is there for others after this.
+INLINE void stream_end() {
+#ifdef __SSE__
+    __builtin_ia32_sfence();
+#endif
+}
+
 //: lanes_exchanged
 template <int H, int... I> INLINE vreal lanes_exchanged(vreal x, lane_list<I...>) { return shuffled<(I ^ H)...>(x, x); }
 
