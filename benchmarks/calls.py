@@ -3,7 +3,8 @@
     python -m benchmarks.calls [--rounds 30] [--json FILE]
 
 `generated` calls the generated function with arguments that are ready; what the public call takes beyond that is what
-the runtime costs: names, kinds, shapes, sizes, batches, the choice of a program. One thread, no gradients.
+the runtime costs: names, kinds, shapes, sizes, batches, the choice of a program. In C++ a call like an earlier one goes
+straight to its library, and is quicker than that. One thread, no gradients.
 """
 
 from __future__ import annotations
@@ -13,12 +14,21 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from ssmc.backends.cpp.toolchain import available
 
 import ssmc
 from benchmarks import harness
+from ssmc.api import BACKENDS
+from ssmc.runtime.generate import Route
 
 TIMES = 50  # calls that one timing takes together
-LIMITS = {"step": 150e-6, "call of one step": 300e-6}  # of `f.step`, and of the runtime's part in a call
+# of `f.step`, and of the runtime's part in a call; in C++, where the kernel takes next to nothing, of all of it
+LIMITS = {
+    "torch: step": 150e-6,
+    "torch: call of one step": 300e-6,
+    "cpp: step": 3e-6,
+    "cpp: call of one step": 10e-6,
+}
 
 
 def many(run: Callable[[], object]) -> Callable[[], None]:
@@ -29,19 +39,30 @@ def many(run: Callable[[], object]) -> Callable[[], None]:
     return repeated
 
 
-def cases() -> list[tuple[str, Callable[[], None]]]:
+def cases(backend: str) -> list[tuple[str, Callable[[], None]]]:
     f: Any = ssmc.load(str(harness.ROOT / "examples" / "diagonal.ssm"))
     a, b = torch.rand(1, 16), torch.rand(1, 16)
     a1, b1 = a[:, None], b[:, None]
-    _, state = f.step(None, a, b)
-    program = f._program({"D": 16}, 1, 1, None, "cpu", False)
-    sizes = {"D": 16}
-    return [
-        ("step", many(lambda: f.step(state, a, b))),
-        ("step, generated", many(lambda: program.step(sizes, 1, {"a": a, "b": b}, {}, state))),
-        ("call of one step", many(lambda: f(a1, b1))),
-        ("call of one step, generated", many(lambda: program.sequence(sizes, 1, 1, {"a": a1, "b": b1}, {}, state))),
+    _, state = f.step(None, a, b, backend=backend)
+    sizes, route = {"D": 16}, Route(None, backend)
+    program = f._programs.get(sizes, 1, 1, "cpu", route)
+    out = torch.empty(1, 1, 16)
+
+    def stepped() -> object:
+        return program.module.step(sizes=sizes, batch=1, state=state, a=a, b=b)
+
+    def called() -> object:
+        return program.module.sequence(sizes=sizes, batch=1, length=1, state=state, a=a1, b=b1)
+
+    found = [
+        (f"{backend}: step", many(lambda: f.step(state, a, b, backend=backend))),
+        (f"{backend}: step, generated", many(stepped)),
+        (f"{backend}: call of one step", many(lambda: f(a1, b1, backend=backend))),
+        (f"{backend}: call of one step, generated", many(called)),
     ]
+    if backend == "cpp":
+        found.append((f"{backend}: call into out=", many(lambda: f(a1, b1, backend=backend, out=out))))
+    return found
 
 
 def main() -> None:
@@ -51,14 +72,16 @@ def main() -> None:
     torch.set_num_threads(1)
     clock = time.process_time if given.cpu_time else time.perf_counter
     with torch.no_grad():
-        timings = harness.interleaved(cases(), rounds=given.rounds, clock=clock)
+        backends = [name for name in BACKENDS if name != "cpp" or available()]
+        every = [case for backend in backends for case in cases(backend)]
+        timings = harness.interleaved(every, rounds=given.rounds, clock=clock)
     micro = {t.name: t.median / TIMES * 1e6 for t in timings}
     rows = []
     for t in timings:
         own = micro[t.name] - micro.get(f"{t.name}, generated", micro[t.name])
         limit = f"{LIMITS[t.name] * 1e6:.0f}" if t.name in LIMITS else ""
-        best = f"{t.best / TIMES * 1e6:.0f}"
-        rows.append([t.name, f"{micro[t.name]:.0f}", f"{t.spread:.0%}", best, f"{own:.0f}" if own else "", limit])
+        best = f"{t.best / TIMES * 1e6:.1f}"
+        rows.append([t.name, f"{micro[t.name]:.1f}", f"{t.spread:.0%}", best, f"{own:.1f}" if own else "", limit])
     print(harness.table(["case", "median µs", "spread", "best µs", "runtime's", "limit"], rows))
     harness.write({"machine": harness.machine(), "times": TIMES, "cases": harness.record_of(timings)}, given.json)
 
