@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+from ssmc.adjoint.graph import adjoint
+from ssmc.adjoint.parts import written_out
 from ssmc.diagnostics import SpecError
 from ssmc.plan.costs import cheapest
 from ssmc.plan.forms import DELAY, forms, verdicts
@@ -142,7 +144,16 @@ def _said(
     plan = choose(analysis, form=form, sizes=sizes, batch=batch, length=length, machine=at, saves=registers)
     pairs = zip(analysis.components, choices, plan.choices, strict=True)
     others = {", ".join(c.registers): now.form for c, alone, now in pairs if alone.form != now.form}
-    return what_is_kept(analysis, plan.saving, registers, others)
+    sums: list[str] = []
+    if plan.saving is not None:
+        derived = adjoint(analysis.graph)
+        backward = written_out(derived.graph, derived.constants, analysis.graph)
+        if telescoped(backward) is not None:
+            again = choose(
+                analyse(backward), sizes=sizes, batch=batch, length=length, machine=at, resumes=plan.saving.chunk
+            )
+            sums = list(dict.fromkeys(t.copy_of for t in again.telescopes))
+    return what_is_kept(analysis, plan.saving, registers, others, sums)
 
 
 def _together(analysis: Analysis, choices: list[Choice], fixed: set[int]) -> list[Choice]:

@@ -69,7 +69,8 @@ def _balanced(
     boundary = sum(entry_elements(graph.register[r], q) for r in held)
     step = sum(int(q.elements(graph.register[r].axes)) for component, _ in recurrent for r in component.registers)
     memory = {c: boundary * q.ceil_div(q.length, c) + RERUN * step * min(c, q.length) for c in CUTS}
-    caller = 2 * q.length * sum(int(q.elements(p.axes)) for p in (*graph.inputs, *graph.outputs))
+    axes = [*(p.axes for p in graph.inputs), *(o.axes for o in graph.outputs)]
+    caller = 2 * q.length * sum(int(q.elements(x)) for x in axes)
     allowed = max(TWICE * min(memory.values()), TENTH * caller)
     subjects = [(choice.form, Subject.of(analysis, component)) for component, choice in recurrent]
 
@@ -101,11 +102,16 @@ def in_bytes(x: float) -> str:
 
 
 def what_is_kept(
-    analysis: Analysis, saving: Saving | None, registers: Collection[str], others: Mapping[str, str]
+    analysis: Analysis,
+    saving: Saving | None,
+    registers: Collection[str],
+    others: Mapping[str, str],
+    sums: Sequence[str] = (),
 ) -> str:
     """What the backward keeps of the forward, and what it computes again; `registers` are those that it needs.
 
-    `others` are the forms that a forward with a backward takes, where they are not those of one alone.
+    `others` are the forms that a forward with a backward takes, where they are not those of one alone; `sums` the
+    states the gradient of whose decay is a running sum.
     """
     why = refusal(analysis.graph)
     if why is not None:
@@ -122,6 +128,11 @@ def what_is_kept(
         )
     own = [r.name for r in analysis.graph.states if r.name in registers]
     own = [r for r in own if saving is None or r not in saving.registers]
+    if sums:
+        parts.append(
+            f"it holds no state of a step: the gradient of the decay of {_listed(sums)} is a running sum of readouts, "
+            "which begins anew at the end of each chunk"
+        )
     if own:
         parts.append(f"the backward first runs {_listed(own)} again from the start")
     parts += [f"with a backward {names} runs as {form}" for names, form in others.items()]

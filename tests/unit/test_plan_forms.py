@@ -254,6 +254,9 @@ def test_what_is_saved() -> None:
     assert ssmc.compile("ssm s\ninput x\nstate h\nh = 0.5*h + x\noutput y = h\n").plan().saved == (
         "keeps the inputs: no gradient needs a state"
     )
+    matrix = ssmc.compile(HEAD + SPECS["rows"])
+    assert "gradient of the decay of S is a running sum" in matrix.plan({"K": 64, "V": 64}, length=4096).saved
+    assert "running sum" not in matrix.plan({"K": 2, "V": 2}, length=64).saved  # too small to be chunked
     grows = ssmc.compile("ssm s\naxis T\ninput x\noutput y = sum[T](past[T](x))\n").plan().saved
     assert grows.startswith("recorded by PyTorch's autograd")
 
