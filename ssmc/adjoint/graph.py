@@ -19,6 +19,7 @@ and its gradient is taken to the params once, outside.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from ssmc.adjoint.constants import hoisted
@@ -56,13 +57,14 @@ class Adjoint:
     constants: tuple[tuple[str, Node], ...]
 
 
-def adjoint(graph: StepGraph, lines: bool = False) -> Adjoint:
-    """The adjoint of a graph without an unbounded `past` (see `refusal`).
+def adjoint(graph: StepGraph, lines: bool = False, avoid: Collection[str] = ()) -> Adjoint:
+    """The adjoint of a graph without an unbounded `past` (see `refusal`). `avoid`: names that nothing new may have.
 
     With `lines` gradients go to the initial values of delay lines too, and come from their last ones: each is a state
     then, which costs its depth a step.
     """
-    return _Deriver(*lined(graph)).derive() if lines else _Deriver(graph).derive()
+    whole, *held = lined(graph) if lines else (graph, {}, {})
+    return _Deriver(whole, *held, avoid).derive()
 
 
 def lined(graph: StepGraph) -> tuple[StepGraph, dict[str, str], dict[str, str]]:
@@ -86,15 +88,13 @@ ONE_STEP = Depth(1)
 
 
 class _Deriver:
-    def __init__(
-        self, graph: StepGraph, lines: dict[str, str] | None = None, pasts: dict[str, str] | None = None
-    ) -> None:
-        self.lines, self.pasts = lines or {}, pasts or {}
+    def __init__(self, graph: StepGraph, lines: dict[str, str], pasts: dict[str, str], avoid: Collection[str]) -> None:
+        self.lines, self.pasts = lines, pasts
         self.arena = graph.arena
         self.graph, self.constants = hoisted(graph)
         labels = {self.arena.labels[x] for x in n.postorder(graph.roots) if x in self.arena.labels}
         ports = [p.name for p in (*self.graph.inputs, *self.graph.params)]
-        self.taken = {*ports, *(r.name for r in graph.registers), *(o.name for o in graph.outputs), *labels}
+        self.taken = {*ports, *(r.name for r in graph.registers), *(o.name for o in graph.outputs), *labels, *avoid}
         self.axes = list(self.graph.axes)
         self.registers: list[Register] = []
         self.cotangent: dict[Node, Node] = {}  # what has come to a node so far

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ssmc.expr import nodes as n
@@ -35,14 +35,17 @@ def restricted(graph: StepGraph, outputs: Collection[str], registers: Collection
 def written_out(graph: StepGraph, values: Sequence[tuple[str, Node]], params: StepGraph) -> StepGraph:
     """The graph with the params of `values` replaced by what they are: values of the params of `params`.
 
+    A value may be made of those before it.
     A plan sees then that a decay is the exponential of something negative, which of a param it could not know.
     """
-    known: Mapping[str, Node] = dict(values)
+    known: dict[str, Node] = {}
     ar = graph.arena
 
     def at(node: Node) -> Node | None:
         return known.get(node.name) if isinstance(node, n.Param) else None
 
+    for name, value in values:
+        known[name] = ar.substitute([value], at)[0]
     sources = ar.substitute([r.source for r in graph.registers], at)
     results = ar.substitute([o.value for o in graph.outputs], at)
     registers = tuple(replace(r, source=s) for r, s in zip(graph.registers, sources, strict=True))

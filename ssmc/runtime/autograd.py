@@ -98,7 +98,7 @@ class _Recorded(torch.autograd.Function):
         own = tensors[: operator.count]
         ctx.operator, ctx.numbers, ctx.saved = operator, numbers, None
         states: Sequence[Tensor] = ()
-        if saved is None and any(ctx.needs_input_grad):
+        if not operator.programs.derived and any(ctx.needs_input_grad):
             made, kept = operator.run_saving(numbers, own)
             if kept is not None:
                 ctx.saved, states = kept

@@ -100,7 +100,8 @@ def backward(of: Operator, step: str, came: Sequence[bool], wanted: Sequence[boo
     last = [name for name, c in zip(of.returned, came[len(of.outputs) :], strict=True) if c]
     first = [name for name, w in zip(of.given, wanted[of.first_entry :], strict=False) if w]
     whole = _Lined.of(of.graph, [*last, *first])
-    found = adjoint(restricted(whole.graph, outputs, last))
+    # a name of the whole means the same in its parts: the forward may hand over what it calls so
+    found = adjoint(restricted(whole.graph, outputs, last), avoid=of.graph.register.keys())
     graph = written_out(found.graph, found.constants, of.graph)
 
     # the output or the register of each gradient, in the order of the forward's arguments

@@ -84,6 +84,8 @@ def _fail(option: str, why: str) -> None:
 
 
 def _integers(option: str, given: Any) -> tuple[list[int], Shape]:
+    if isinstance(given, (list, tuple)) and all(type(n) is int for n in given):
+        return list(given), (len(given),)  # no tensor, whose numbers a tracer would not know
     try:
         tensor = torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError):

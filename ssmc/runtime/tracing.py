@@ -78,5 +78,6 @@ def called(method: Callable[..., Any], step: bool, args: tuple[Any, ...], given:
         return result
     entries = [r.name for r in compiled.graph.registers]
     after: dict[str, Any] = dict(zip(entries, made[len(outputs) :]))  # noqa: B905  Dynamo reads no `strict=`
-    after["t"] = state.get("t", 0) + length
+    last = len(outputs) + len(entries)
+    after["t"] = made[last] if len(made) > last else state.get("t", 0) + length  # a number each, of packed sequences
     return result, after
