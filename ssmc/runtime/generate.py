@@ -83,7 +83,7 @@ class Programs:
     ) -> None:
         self.name = name
         self._analysis = analysis
-        self._derived, self._forward, self._lines = derived, forward, lines or {}
+        self.derived, self._forward, self._lines = derived, forward, lines or {}
         self.plans: Recent[Any, Plan] = Recent(256)
         self.made: Recent[Any, Program] = Recent(64)
 
@@ -122,7 +122,7 @@ class Programs:
         batch, length = rounded(batch), rounded(length)
 
         def plan() -> Plan:
-            asked = legal(self.analysis, route.form) if self._derived else route.form
+            asked = legal(self.analysis, route.form) if self.derived else route.form
             return choose(
                 self.analysis, form=asked or "auto", sizes=sizes, batch=batch, length=length, machine=target,
                 gradients=gradients, saves=self.needed if saves else None, resumes=resumes.chunk if resumes else 0,

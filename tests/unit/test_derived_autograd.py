@@ -16,7 +16,7 @@ import ssmc
 # spec, then the shapes of inputs, params and states; a `c` before a shape: complex
 SPECS: dict[str, tuple[str, dict[str, Any]]] = {
     "constants": (
-        "axis D\ninput x[D], g[D]\nparam a[D], b\nstate h[D] = 0\nh = sigmoid(g)*exp(-exp(a))*h + x\noutput y = h + b\n",
+        "axis D\ninput x[D], g[D]\nparam a[D], b\nstate h[D]\nh = sigmoid(g)*exp(-exp(a))*h + x\noutput y = h + b\n",
         {"x": (2, 3, 2), "g": (2, 3, 2), "a": (2,), "b": (), "state h": (2, 2)},
     ),
     "first value": (
@@ -42,8 +42,8 @@ SPECS: dict[str, tuple[str, dict[str, Any]]] = {
         {"x": (2, 3, 2), "W": (2, 2), "state h": (2, 2)},
     ),
     "kinds": (
-        "axis D\ninput x[D], reset bool, n int\nparam k int = 2\nstate h[D], count int\nh = where(reset, 0, h*n) + k*x\n"
-        "count = count + n\noutput y = h, total int = count\n",
+        "axis D\ninput x[D], reset bool, n int\nparam k int = 2\nstate h[D], count int\n"
+        "h = where(reset, 0, h*n) + k*x\ncount = count + n\noutput y = h, total int = count\n",
         {"x": (2, 3, 2), "state h": (2, 2)},
     ),
 }  # fmt: skip
