@@ -142,8 +142,9 @@ def run_compiler(
 ) -> None:
     """Compile `source` to `out`. Raises SpecError, after the source was put where it is kept (`keep`)."""
     command = [*tools.command, *tools.all_flags(), *flags, str(source), "-o", str(out)]
-    # the compiler's own temporary files lie where they are removed with the rest
-    environment = os.environ | {"TMPDIR": str(out.parent)}
+    # The compiler's own temporary files lie where they are removed with the rest. A library that this process was
+    # started with, a sanitizer's for instance, is none of the compiler's.
+    environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"} | {"TMPDIR": str(out.parent)}
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL,
