@@ -55,6 +55,21 @@ UNARY = (
 BINARY = ("pow", "mod", "min", "max", "logaddexp")
 COMPLEX = ("exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "sign", "conj", "sin", "cos", "tan", "tanh")
 
+POWERS = {
+    "0": 0,
+    "1": 1,
+    "2": 2,
+    "3": 3,
+    "4": 4,
+    "m1": -1,
+    "m2": -2,
+    "m3": -3,
+    "m4": -4,
+    "half": 0.5,
+    "root": -0.5,
+    "e": 2.7,
+}
+
 
 @dataclass(frozen=True)
 class Driver:
@@ -89,6 +104,9 @@ def loops(name: str, code: str, operands: int, kind: str = "real") -> str:
 def functions() -> str:
     parts = [loops(name, f"m_{name}({{}})", 1) for name in UNARY]
     parts += [loops(name, f"m_{name}({{}}, {{}})", 2) for name in BINARY]
+    for name, power in POWERS.items():
+        parts.append(loops(f"power_{name}", f"m_pow({{}}, real({power}))", 1))
+        parts.append(loops(f"c_power_{name}", f"m_pow({{}}, m_complex(real({power})))", 1, "cx<real>"))
     parts += [loops(f"c_{name}", f"m_{name}({{}})", 1, "cx<real>") for name in COMPLEX]
     for k in range(4):
         parts.append(loops(f"phi{k}", f"m_phi<{k}>({{}})", 1))

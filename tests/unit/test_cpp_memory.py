@@ -55,6 +55,12 @@ extern "C" void turned(real *o, const real *x) {
     transpose(rows);
     for (int i = 0; i < LANES; i++) store(o + i * LANES, rows[i]);
 }
+extern "C" void summed(real *o, const real *x) {
+    vreal rows[LANES];
+    for (int i = 0; i < LANES; i++) rows[i] = load(x + i * LANES);
+    store(o, hsums(rows));
+}
+extern "C" void scanned(real *o, const real *a, const real *b) { store(o, lane_scan(load(a), load(b), real(0.5))); }
 extern "C" void streamed(real *o, const real *x) { stream(o, load(x)), stream_end(); }
 extern "C" void folds(real *o, const real *x) {
     vreal v = load(x);
@@ -195,6 +201,13 @@ def test_lanes(made: tuple[Build, ctypes.CDLL]) -> None:
     out = np.zeros_like(x)
     call(library, "turned", out, x)
     np.testing.assert_array_equal(out.reshape(lanes, lanes), x.reshape(lanes, lanes).T)
+    call(library, "summed", out, x)
+    np.testing.assert_allclose(out[:lanes], x.reshape(lanes, lanes).sum(1), rtol=1e-5, atol=1e-5)
+    call(library, "scanned", out, x, x[lanes:])
+    h = 0.5
+    for step in range(lanes):
+        h = x[step] * h + x[lanes + step]
+        assert out[step] == pytest.approx(h, rel=1e-4, abs=1e-5)
     room = np.zeros(3 * lanes, build.dtype)
     start = (-room.ctypes.data % (lanes * room.itemsize)) // room.itemsize
     call(library, "streamed", room[start:], x[:lanes])

@@ -204,11 +204,33 @@ template <class A, class B> INLINE join<A, B> m_mod(A a, B b) {
     return pick<V>(r == 0, with_sign(r, y), pick<V>((r < 0) != (y < 0), r + y, r));
 }
 
+//: is_small
+INLINE bool is_small(real n) { return n >= -2 && n <= 4 && n == real(int(n)); }
+
+//: small_power
+// x^n by products; for negative n of 1/x, which is right where x^-n underflows.
+template <class T> INLINE T small_power(T x, int n) {
+    T r = n < 0 ? real(1) / x : x, s = r * r;
+    switch (n < 0 ? -n : n) {
+        case 1: return r;
+        case 2: return s;
+        case 3: return s * r;
+        default: return s * s;
+    }
+}
+
 //: m_pow
+// A number as the exponent is most often a small integer or a root, and known to the compiler.
 INLINE float pow_of(float a, float b) { return __builtin_powf(a, b); }
 INLINE double pow_of(double a, double b) { return __builtin_pow(a, b); }
 template <class A, class B> INLINE join<A, B> m_pow(A a, B b) {
     typedef join<A, B> V;
+    if constexpr (sizeof(B) == sizeof(real)) {
+        if (b == 0) return lift<V>(1);
+        if (is_small(b)) return lift<V>(small_power(a, int(b)));
+        if (b == real(0.5)) return lift<V>(m_sqrt(a));
+        if (b == real(-0.5)) return lift<V>(1 / m_sqrt(a));
+    }
     return each_lane([](real p, real q) { return pow_of(p, q); }, lift<V>(a), lift<V>(b));
 }
 

@@ -217,6 +217,10 @@ template <class V> INLINE cx<V> m_tan(cx<V> z) {
 // e^(b log a); 0^b is 0 for a real part above 0, and z^0 is 1.
 template <class A, class B> INLINE cx<join<A, B>> m_pow(cx<A> a, cx<B> b) {
     typedef join<A, B> V;
+    if constexpr (sizeof(B) == sizeof(real)) {
+        if (b.im == 0 && b.re == 0) return {lift<V>(1), lift<V>(0)};
+        if (b.im == 0 && is_small(b.re)) return lift_cx<V>(small_power(a, int(b.re)));
+    }
     cx<V> x = lift_cx<V>(a), p = lift_cx<V>(b), e = m_exp(p * m_log(x));
     typename of<V>::mask zero = (x.re == 0) & (x.im == 0), falls = zero & (p.re > 0);
     V nan = lift<V>(NOT_A_NUMBER);
