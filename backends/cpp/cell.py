@@ -136,7 +136,8 @@ class Cell:
         return (*axes, *(a for a in over if a not in axes and not (self.narrowed(a) and a != n.TIME)))
 
     def lane_of(self, v: Value, axes: Axes) -> str | None:
-        possible = [a for a in axes if a not in (n.BATCH, n.TIME, n.LAG)]
+        moved = moved_axes(v)
+        possible = [a for a in axes if a not in (n.BATCH, n.TIME, n.LAG) and a not in moved]
         if self.schedule.lane in possible:
             return self.schedule.lane
         mine = [a for a in possible if a in v.axes]
@@ -320,11 +321,11 @@ class Cell:
     def text(self) -> list[str]:
         """The lines of the cell's function, without its head."""
         self.typed, self.placed = set(), set()
-        self.nests = [nests_of(g.values, self.loops, self.lane_of, self.values) for g in self.values.groups]
+        self.nests = [nests_of(g.values, self.loops, self.lane_of, self._lag_length, self.values) for g in self.values.groups]
         self._commit()
         self._lines()  # to find out how arrays are read
         carried = {v for v in self.values.carries.values()} | {v for vs in self.values.resets.values() for v in vs}
-        every = [*carried, *(v for g in self.values.groups for v in g.values)]
+        every = [*carried, *self._others(), *(v for g in self.values.groups for v in g.values)]
         for v in every:
             a = self.array_of(v)
             if v not in self.frame.scalar and a.order and a.padded and v in self.arrays:
@@ -332,6 +333,12 @@ class Cell:
         self.frame = Frame()
         lines = self._lines()
         return lines
+
+    def _others(self) -> list[Value]:
+        """Values outside the sweeps."""
+        v = self.values
+        carried = [*v.carries.values(), *(c for cs in v.resets.values() for c in cs)]
+        return [*v.after, *v.final, *v.starts, *(x for c in carried for x in c.before)]
 
     def _commit(self) -> None:
         """Which carries take their next value in place: nobody reads the old one afterwards."""
@@ -373,7 +380,7 @@ class Cell:
         v = self.values
         out: list[str] = []
         every = [*v.carries.values(), *(x for xs in v.resets.values() for x in xs)]
-        every += [x for g in v.groups for x in g.values] + v.after
+        every += [x for g in v.groups for x in g.values] + self._others()
         self.scratch = list(self.scratch_needs)
         for x in every:
             if x.store or (x.total is not None) or (x in self.placed and not x.crosses):
@@ -413,11 +420,12 @@ class Cell:
 
     def _fill(self, c: Value, init: Node) -> list[str]:
         """A carry's first value."""
-        return self._nest_lines(self._nest_for(Value(c.name, c.axes, c.kind, init, timed=False, reads=list(c.reads)), fills=c))
+        first = Value(c.name, c.axes, c.kind, init, timed=False, reads=list(c.reads), stands=c.stands)
+        return [*self._plain(c.before), *self._nest_lines(self._nest_for(first, fills=c))]
 
     def _plain(self, values: list[Value]) -> list[str]:
         out: list[str] = []
-        for nest in nests_of(values, self.loops, self.lane_of, self.values):
+        for nest in nests_of(values, self.loops, self.lane_of, self._lag_length, self.values):
             out += self._nest_lines(nest)
         return out
 
@@ -426,18 +434,15 @@ class Cell:
             v.place = fills
             self.placed.add(v)
         axes = self.loops(v)
-        serial = v.serial or any(not isinstance(x, n.Rename) and isinstance(x, n.Shift | n.Flip) for x in n.postorder([v.value]))
-        lane = None if serial else self.lane_of(v, axes)
-        return Nest(axes, lane, frozenset(v.over), [v], serial)
+        lane = None if v.serial else self.lane_of(v, axes)
+        return Nest(axes, lane, frozenset(v.over), [v], v.serial)
 
     def _parallel(self) -> list[str]:
         out: list[str] = []
         for nests in self.nests:
             for nest in nests:
                 out += self._nest_lines(nest)
-        for v in self.values.after:
-            out += self._plain([v])
-        return out
+        return [*out, *self._plain(self.values.after)]
 
     def _sequential(self) -> list[str]:
         v, block = self.values, self.values.p.loop.block
@@ -541,6 +546,10 @@ class Cell:
             env[a] = Index("i_time", "(t + i_time)")
             return "for (i64 i_time = 0; i_time < steps; i_time++) {"
         var = self.printer.variable(a)  # type: ignore[attr-defined]
+        if a == self.schedule.lane and self.schedule.blocked:
+            # one element of the block after the other
+            env[a] = Index("e", f"({var} + e)")
+            return f"for (i64 e = 0; e < {self.schedule.vectors} * LANES && {var} + e < {self.size(a)}; e++) {{"
         env[a] = Index(var, var)
         size = self.size(a) if a != n.LAG else self._lag_now
         return f"for (i64 {var} = 0; {var} < {size}; {var}++) {{"
@@ -589,7 +598,7 @@ class Cell:
         point = Point(self, env, v, known)
         if v.place is not None and v in self.placed and v.value is not None and n.LAG in v.axes:
             pass
-        code = point.code(v.value)
+        code = point.code(v.special if v.special is not None else v.value)
         if v.store:
             return [_comment(self.stored(v, code, env), v)]
         code = point.converted(code, v.kind)
@@ -624,7 +633,7 @@ class Cell:
                 if i != home and any(v in x.reads for x in nest.values):
                     return True
             del g
-        return any(v in x.reads for x in (*self.values.after, *self.values.final))
+        return any(v in x.reads for x in self._others()) or v in self._others()
 
     def _assign(self, v: Value, code: Code, env: Env) -> str:
         a = self.array_of(v)
@@ -650,6 +659,17 @@ class Cell:
     def _reducing(self, nest: Nest) -> list[str]:
         """Result axes outside, with accumulators; what is reduced inside."""
         return self.printer.reduction(self, nest)  # type: ignore[attr-defined, no-any-return]
+
+
+def moved_axes(v: Value) -> set[str]:
+    """Axes along which a value reads what stands elsewhere: lanes cannot be theirs."""
+    found = set()
+    for x in n.postorder([v.special if v.special is not None else v.value]):
+        if isinstance(x, n.Shift | n.Flip):
+            found |= {x.axis}
+        if isinstance(x, n.Frames):
+            found |= {x.axis}
+    return found
 
 
 def enclosed(head: str, lines: list[str]) -> list[str]:

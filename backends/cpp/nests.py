@@ -33,9 +33,14 @@ class Nest:
 
 
 def nests_of(
-    values: Iterable[Value], loops: Callable[[Value], Axes], lane_of: Callable[[Value, Axes], str | None], of: Pass
+    values: Iterable[Value],
+    loops: Callable[[Value], Axes],
+    lane_of: Callable[[Value, Axes], str | None],
+    lag_of: Callable[[Value], str],
+    of: Pass,
 ) -> list[Nest]:
-    """The nests of one group, in order. `loops` gives the axes that a value has loops over."""
+    """The nests of one group, in order. `loops` gives the axes that a value has loops over, `lag_of` the length of a
+    delay line that is one of them."""
     nests: list[Nest] = []
     at: dict[Value, int] = {}
     for v in values:
@@ -54,6 +59,8 @@ def nests_of(
         for i in range(len(nests) - 1, least - 1, -1):
             nest = nests[i]
             if nest.serial or v.serial or set(nest.axes) != set(axes) or nest.lane != lane:
+                continue
+            if n.LAG in axes and lag_of(nest.values[0]) != lag_of(v):
                 continue
             if over and nest.over and nest.over != over:
                 continue
@@ -82,8 +89,8 @@ def pointwise(v: Value, read: Value, of: Pass) -> bool:
 
     def walk(node: Node, moved: frozenset[str], root: bool) -> None:
         nonlocal found
-        known = of.of.get(node)
-        if known is not None and known is not v:
+        known = v.stands.get(node)
+        if known is not None:
             if known is read and moved & set(read.axes):
                 found = False
             return

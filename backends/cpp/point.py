@@ -76,8 +76,8 @@ class Point:
         return made
 
     def _code(self, node: Node) -> Code:
-        found = self.of.of.get(node)
-        if found is not None and (self.at is None or found in self.at.reads):
+        found = self.at.stands.get(node) if self.at is not None else None
+        if found is not None:
             return self.value(found)
         match node:
             case n.Const(value=value):

@@ -251,7 +251,10 @@ class _Printer:
         line_starts: dict[str, Node] = {}
         passes: list[str] = []
         calls: list[str] = []
-        own_buffers = [b for b in self.program.buffers if b.role in ("workspace", "boundary")]
+        # where a delay line stood is told by the sequence itself
+        own_buffers = [
+            b for b in self.program.buffers if b.role in ("workspace", "boundary") and n.LAG not in b.axes
+        ]
         if not stepping:
             for b in own_buffers:
                 axes = (n.TIME, *b.axes) if b.role == "boundary" else b.axes

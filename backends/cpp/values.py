@@ -55,6 +55,8 @@ class Value:
     place: Value | None = None  # the carry whose array it takes, its next value
     crosses: bool = False  # read in another group: kept for every step of the chunk
     reads: list[Value] = field(default_factory=list)
+    stands: dict[Node, Value] = field(default_factory=dict)  # parts of its expression that are values of their own
+    before: list[Value] = field(default_factory=list)  # of a carry: what its first value needs
     old: list[Value] = field(default_factory=list)  # values of which it reads the one of the step before
     behind: list[Value] = field(default_factory=list)  # stores of the sequences that it reads at other steps
 
@@ -131,11 +133,13 @@ class Pass:
                 self.lines[name] = c.init
             else:
                 self.carries[name] = Value(name, c.target.axes, c.target.kind, c.init, carry=True)
-                self.named[name] = self.carries[name]
+        for name, v in self.carries.items():
+            self._began(v)
+        self.named |= self.carries
         for s in self._in_order(loop.body):
             self._statement(s, inside=False)
         for f in self.p.final:
-            self.final.append(self._made(self._stored(f.buffer, f.value, f.span, AFTER)))
+            self._apart(self.final, AFTER, self._stored(f.buffer, f.value, f.span, AFTER))
         self._sink()
         for v in (v for g in self.groups for v in g.values):
             for now in v.old:
@@ -179,7 +183,7 @@ class Pass:
                 elif b.role == "boundary":
                     if isinstance(value, n.Local) and isinstance(self.named.get(value.name), Value):
                         self.line_starts[buffer] = self.named[value.name].value  # type: ignore[union-attr]
-                    self.starts.append(self._made(self._stored(buffer, value, span, -1)))
+                    self._apart(self.starts, -1, self._stored(buffer, value, span, -1))
                 else:
                     self._place(self._stored(buffer, value, span, 0))
             case k.Set(target=target, value=value, span=span):
@@ -190,7 +194,7 @@ class Pass:
                 pass
 
     def _let(self, target: n.Local, value: Node, span: Span | None, inside: bool) -> None:
-        if self._view(value):
+        if self._view(value) or (isinstance(value, n.Flip) and value.axis == n.TIME):
             self.named[target.name] = value
             return
         self.named[target.name] = self._value(target.name, value, span)
@@ -211,8 +215,8 @@ class Pass:
             if isinstance(c.init, n.Load) and n.LAG in c.init.axes:
                 raise NotPrintable("a delay line in a loop that runs again")
             v = Value(c.target.name, c.target.axes, c.target.kind, line if line is not None else c.init, carry=True)
+            self._began(v)
             self.named[c.target.name] = v
-            self._made(v)
             if line is not None:
                 self.carries[c.target.name] = v
                 continue
@@ -230,6 +234,24 @@ class Pass:
             self._statement(s, inside=True)
         self.inside, self.least, self.direction = False, 0, None
 
+    def _began(self, v: Value) -> None:
+        """What a carry begins with."""
+        self._apart(v.before, -1, v)
+        v.before.pop()
+
+    def _apart(self, values: list[Value], group: int, v: Value) -> Value:
+        """A value that is computed outside the sweeps, and into `values` what it needs there."""
+        memory = self.of, self.numbered, self.wholes, self.home, self.home_group, self.inside
+        self.of, self.numbered, self.wholes, self.inside = {}, {}, {}, False
+        self.home, self.home_group = values, group
+        self._made(v)
+        self.of, self.numbered, self.wholes, self.home, self.home_group, self.inside = memory
+        v.group = group
+        values.append(v)
+        return v
+
+    home: list[Value] | None = None
+    home_group = 0
     inside = False
     least = 0
     direction: bool | None = None
@@ -286,7 +308,7 @@ class Pass:
                 return
             v = Value(f"{carry.name}_next", carry.axes, carry.kind, value, timed=False, span=span, group=AFTER)
             v.place = carry
-            self.after.append(self._made(v))
+            self._apart(self.after, AFTER, v)
             return
         v = self._whole(value, f"{carry.name}_next", span, target.axes, target.kind)
         if v.place is not None or v.carry:
@@ -339,7 +361,7 @@ class Pass:
         if isinstance(node, n.Reduce):
             v.op, v.over, v.value = node.op, node.over, node.arg
         elif _serial(node):
-            v.serial, v.special = True, node
+            v.serial, v.special = not isinstance(node, n.Shift | n.Flip), node
         self.of[node] = v
         return self._place(v)
 
@@ -415,6 +437,11 @@ class Pass:
 
     def _place(self, v: Value) -> Value:
         """A value in the first group that can take it."""
+        if self.home is not None:
+            self._made(v)
+            v.timed, v.group = False, self.home_group
+            self.home.append(v)
+            return v
         self._made(v)
         group = max([self.least, *(self._ready(r) for r in v.reads), *(x.group for x in v.old)])
         group = max([group, *(s.group + (0 if self.sequential else 1) for s in v.behind)])
@@ -446,11 +473,11 @@ class Pass:
         """Make what an expression cannot be written without, and note what it reads."""
         found = self.of.get(node)
         if found is not None and found is not v:
-            self._note(v, found)
+            self._stand(v, node, found)
             return
         if not root and self._own_place(node):
             # a Reduce or the like inside an expression: a value by a name that says what it is
-            self._note(v, self._value(f"{v.name.removeprefix('store ')}_{_word(node)}", node, v.span))
+            self._stand(v, node, self._value(f"{v.name.removeprefix('store ')}_{_word(node)}", node, v.span))
             return
         match node:
             case n.Local(name=name):
@@ -488,7 +515,7 @@ class Pass:
                     return
                 for x in kids:
                     if self._worth(x, node):
-                        self._note(v, self._value(f"{v.name.removeprefix('store ')}_{_word(x)}", x, v.span))
+                        self._stand(v, x, self._value(f"{v.name.removeprefix('store ')}_{_word(x)}", x, v.span))
                     else:
                         self._needs(v, x)
 
@@ -496,7 +523,7 @@ class Pass:
         if isinstance(node, n.Const) or (self._view(node) and not isinstance(node, n.Rename | n.Pick)):
             self._needs(v, node)
         else:
-            self._note(v, self._value(f"{v.name}_arg", node, v.span))
+            self._stand(v, node, self._value(f"{v.name}_arg", node, v.span))
 
     def _own_place(self, node: Node) -> bool:
         return isinstance(node, n.Reduce) or _serial(node)
@@ -512,6 +539,10 @@ class Pass:
         if isinstance(node, n.Map):
             return OPS[node.op].cost > 1 and node.op != "where" or any(map(self._costly, node.args))
         return isinstance(node, n.Rename | n.Pick) and self._costly(node.arg)
+
+    def _stand(self, v: Value, node: Node, made: Value) -> None:
+        v.stands[node] = made
+        self._note(v, made)
 
     def _note(self, v: Value, read: Value) -> None:
         if read not in v.reads:
