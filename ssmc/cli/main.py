@@ -25,6 +25,7 @@ COMMANDS = {
     "compile": ("ssmc.cli.compile", "compile_"),
     "run": ("ssmc.cli.run", "run"),
     "test": ("ssmc.cli.test", "test"),
+    "bench": ("ssmc.cli.bench", "bench"),
     "fmt": ("ssmc.cli.fmt", "fmt"),
     "examples": ("ssmc.cli.examples", "examples"),
     "doctor": ("ssmc.cli.doctor", "doctor"),
