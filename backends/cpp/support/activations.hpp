@@ -287,20 +287,29 @@ BOTH_WAYS(m_gt)
 BOTH_WAYS(m_ge)
 #undef BOTH_WAYS
 
+//: phi_one
+// (e^x - 1) / x, which overflows later than e^x: so 2^-k of both sides is divided; e^x = 2^n (1 + p).
+template <class V> INLINE V phi_one(V x) {
+    constexpr int k = sizeof(real) == 4 ? 8 : 11;
+    constexpr real up = 1 << k, low = sizeof(real) == 4 ? -20 : -40, high = sizeof(real) == 4 ? 93.6 : 716.8;
+    V t, p = exp_parts(clamped(x, low, high), t);
+    V s = power_of_two<V>(as<typename of<V>::ints>(t) - as<bits>(real(ROUNDER)) - k);
+    V phi = (s * p + (s - 1 / up)) / (x * (1 / up));
+    phi = pick<V>(magnitude(x) < (sizeof(real) == 4 ? real(1e-9) : real(1e-17)), real(1), phi);
+    return pick<V>(x > high, INFINITE, phi);
+}
+
 //: m_phi
-// phi_K(x) = sum over j of x^j / (j + K)!: (e^x - 1) / x for K = 1. By its series where the recurrence
+// phi_K(x) = sum over j of x^j / (j + K)!, for K > 1 by this series where the recurrence
 // phi_k = (phi_(k-1) - 1/(k-1)!) / x cancels.
 template <int K, class V> INLINE V m_phi(V x) {
     if constexpr (K == 0) {
         return m_exp(x);
+    } else if constexpr (K == 1) {
+        return phi_one(x);
     } else {
-        V phi = m_expm1(x) / x, half = m_exp(x * real(0.5));
-        phi = pick<V>(magnitude(x) < SMALLEST, real(1), phi);
-        phi = pick<V>(x > (sizeof(real) == 4 ? 80 : 700), half / x * half, phi);  // e^x overflows before phi does
-        phi = pick<V>(x == INFINITE, x, phi);
-        if constexpr (K == 1) return phi;
-        V near = clamped(x, -2, 2), series = lift<V>(0);
-        for (int j = sizeof(real) == 4 ? 15 : 26; j > 0; j--) series = near / real(j + K) * (1 + series);
+        V near = clamped(x, -2, 2), series = lift<V>(0), phi = phi_one(x);
+        for (int j = sizeof(real) == 4 ? 15 : 26; j > 0; j--) series = near * (1 / real(j + K)) * (1 + series);
         real factorial = 1;
         for (int k = 2; k <= K; k++) {
             factorial *= k - 1;
