@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from ssmc.plan.nodes import Plan
     from ssmc.recurrence.nodes import Analysis
-    from ssmc.runtime.call import Bound
     from ssmc.runtime.runner import Runner
     from ssmc.runtime.selftest import Row
     from ssmc.step.nodes import StepGraph
@@ -219,7 +218,7 @@ class Compiled:
             self.graph, runner, bound, bool(options.get("return_state")),
             length=options.get("length"), lengths=options.get("lengths"), cu_seqlens=options.get("cu_seqlens"),
         )  # fmt: skip
-        self._learn("sequence", runner, bound, options)
+        self._quick.learn("sequence", runner, bound, _route(options))
         result = self.result_of(tuple(outputs.values()))
         if options.get("out") is not None:
             from ssmc.runtime.out import copy_into
@@ -256,7 +255,7 @@ class Compiled:
         )  # fmt: skip
         runner = self.runner(options.get("form"), options.get("backend"))
         outputs, after = call.run_step(self.graph, runner, bound)
-        self._learn("step", runner, bound, options)
+        self._quick.learn("step", runner, bound, _route(options))
         return self.result_of(tuple(outputs.values())), after
 
     def init_state(self, batch: int | Sequence[int] = (), /, **named: Any) -> dict[str, Any]:
@@ -267,18 +266,6 @@ class Compiled:
         from ssmc.runtime.initial import initial_state
 
         return initial_state(self._windowed(named.get("sizes")).graph, batch, named)
-
-    def _learn(self, function: str, runner: Runner, bound: Bound, options: Mapping[str, Any]) -> None:
-        """Let calls like this one go straight to its library, where it has one."""
-        from ssmc.runtime.autograd import followed
-
-        given = (*bound.inputs.values(), *bound.params.values(), *bound.given_tensors.values())
-        if runner.last is None or followed(given):
-            return
-        sizes, batch, length = runner.last
-        program = runner.program(sizes, batch, length, bound.precision)
-        asked = {name: options.get(name) for name in ("form", "backend")}
-        self._quick.learn(function, program, sizes, batch, length, asked)
 
     @cached_property
     def _output_type(self) -> type[Any]:
@@ -457,6 +444,10 @@ class Compiled:
 
         params = self.init_params(sizes, generator=generator, seed=seed, dtype=dtype, device=device)
         return SpecModule(self._windowed(sizes), params, call)
+
+
+def _route(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: options.get(name) for name in ("form", "backend")}
 
 
 def _with_sizes(spec: nodes.Spec, sizes: Mapping[str, int]) -> nodes.Spec:

@@ -209,11 +209,12 @@ class CppModule:
     def public(
         self, function: str, slow: Callable[..., Any], sizes: Mapping[str, int], order: Sequence[str],
         batches: tuple[int, int], lengths: tuple[int, int], options: Sequence[tuple[str, Any]], result_type: Any,
+        recorded: Callable[..., Any] | None = None,
     ) -> Any:  # fmt: skip
         """An object that takes a user's calls of `function` as the last one was: see `extension/public.hpp`.
 
-        `order` are the ports by place; `options` keywords with the values that they may have. None where there is no
-        extension, or the last call was of other sizes.
+        `order` are the ports by place; `options` keywords with the values that they may have; `recorded` does what
+        autograd records, and takes nothing else. None where there is no extension, or the last call was of other sizes.
         """
         kernel, module = self.__dict__.get(function), extension()
         if module is None or not isinstance(kernel, module.Kernel) or self.ARGUMENTS:
@@ -222,11 +223,12 @@ class CppModule:
         if found is None:
             return None
         variant, loaded = found
-        starts = self._start_bytes(loaded.callers[function], variant) if function == "sequence" else None
+        starts = self._start_bytes(loaded.callers[function], variant) if function != "step" else None
         try:
             return module.Public(
-                kernel, slow, result_type, starts, torch.is_grad_enabled, torch._C._len_torch_dispatch_stack,
-                torch.autograd.forward_ad, tuple(order), dict(sizes), tuple(options), batches, lengths,
+                kernel, slow, result_type, recorded, starts, torch.is_grad_enabled,
+                torch._C._len_torch_dispatch_stack, torch.autograd.forward_ad, tuple(order), dict(sizes), tuple(options),
+                batches, lengths,
             )  # fmt: skip
         except ValueError:  # a port that the program does not read, or other sizes
             return None

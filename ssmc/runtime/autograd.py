@@ -7,7 +7,7 @@ order and direction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ from torch.autograd import forward_ad
 
 from ssmc.runtime.operators import Kept, Numbers, Operator
 
+RunSaving = Callable[[Numbers, Sequence[Tensor]], tuple[Sequence[Tensor], Kept | None]]
+
 
 def call(
     operator: Operator, numbers: Numbers, tensors: Sequence[Tensor], saved: Kept | None = None
@@ -23,20 +25,42 @@ def call(
     """The results, differentiable where PyTorch asks for it; a backward may go on from what its forward `saved`."""
     if not followed(tensors):
         return operator.run(numbers, tensors, saved)
-    transforms = torch._C._are_functorch_transforms_active()
-    params = tensors[operator.first_param : operator.first_entry]
-    if operator.constants and (transforms or traces() or records(params)):
-        tensors = [*tensors, *operator.constant_values(numbers, tensors)]
+    if not (transforms() or traces()):
+        return recorded(operator, numbers, tensors, saved)
+    tensors = [*tensors, *operator.constant_values(numbers, tensors)]
     if traces():
         from ssmc.runtime import library
 
         return library.call(operator, numbers, tensors)
-    made: Sequence[Tensor]
-    if transforms:
-        made = _Transformed.apply(operator, numbers, *tensors)  # type: ignore[no-untyped-call]
-    else:
-        made = _Recorded.apply(operator, numbers, saved, *tensors)  # type: ignore[no-untyped-call]
+    made: Sequence[Tensor] = _Transformed.apply(operator, numbers, *tensors)  # type: ignore[no-untyped-call]
     return made
+
+
+def recorded(
+    operator: Operator,
+    numbers: Numbers,
+    tensors: Sequence[Tensor],
+    saved: Kept | None = None,
+    run_saving: RunSaving | None = None,
+) -> Sequence[Tensor]:
+    """The results, differentiable where only autograd looks on; `run_saving` may stand for the operator's own."""
+    if operator.constants and records(tensors[operator.first_param : operator.first_entry]):
+        tensors = [*tensors, *operator.constant_values(numbers, tensors)]
+    run = operator.run_saving if run_saving is None else run_saving
+    made: Sequence[Tensor] = _Recorded.apply(operator, numbers, saved, run, *tensors)  # type: ignore[no-untyped-call]
+    return made
+
+
+def transforms() -> bool:
+    """Whether a transform of torch.func is at work."""
+    return bool(torch._C._are_functorch_transforms_active())
+
+
+def recorded_only(tensors: Sequence[Tensor]) -> bool:
+    """Whether autograd follows the tensors backwards, and nobody else does."""
+    if transforms() or traces() or forward_ad._current_level >= 0:
+        return False
+    return records(tensors)
 
 
 def records(tensors: Sequence[Tensor]) -> bool:
@@ -50,7 +74,7 @@ def records(tensors: Sequence[Tensor]) -> bool:
 
 def followed(tensors: Sequence[Tensor]) -> bool:
     """Whether anyone but the caller looks at what is done with the tensors: autograd, torch.func, a tracer."""
-    return torch._C._are_functorch_transforms_active() or traces() or records(tensors)
+    return transforms() or traces() or records(tensors)
 
 
 def traces() -> bool:
@@ -93,13 +117,13 @@ class _Recorded(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, operator: Operator, numbers: Numbers, saved: Kept | None, *tensors: Tensor
+        ctx: Any, operator: Operator, numbers: Numbers, saved: Kept | None, run_saving: RunSaving, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         own = tensors[: operator.count]
         ctx.operator, ctx.numbers, ctx.saved = operator, numbers, None
         states: Sequence[Tensor] = ()
         if not operator.programs.derived and any(ctx.needs_input_grad):
-            made, kept = operator.run_saving(numbers, own)
+            made, kept = run_saving(numbers, own)
             if kept is not None:
                 ctx.saved, states = kept
         else:
@@ -115,11 +139,11 @@ class _Recorded(torch.autograd.Function):
         count = ctx.operator.count
         tensors = ctx.saved_tensors
         saved = (ctx.saved, tensors[count:]) if ctx.saved is not None else None
-        found = gradients(ctx.operator, ctx.numbers, tensors[:count], came, ctx.needs_input_grad[3:], saved)
-        return None, None, None, *found
+        found = gradients(ctx.operator, ctx.numbers, tensors[:count], came, ctx.needs_input_grad[4:], saved)
+        return None, None, None, None, *found
 
     @staticmethod
-    def jvp(ctx: Any, _: None, __: None, ___: None, *moves: Tensor | None) -> tuple[Tensor | None, ...]:
+    def jvp(ctx: Any, _: None, __: None, ___: None, ____: None, *moves: Tensor | None) -> tuple[Tensor | None, ...]:
         return tuple(tangents(ctx.operator, ctx.numbers, ctx.saved_tensors[: ctx.operator.count], moves))
 
 

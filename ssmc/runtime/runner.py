@@ -32,9 +32,11 @@ class Runner:
         self.last: tuple[dict[str, int], int, int] | None = None  # sizes, batch, length of the last call
         self.with_state = Operator(graph, programs, route, f"{key}/state", states, states, axes)
 
-    def program(self, sizes: Sizes, batch: int, length: int, precision: Precision, gradients: bool = False) -> Program:
+    def program(
+        self, sizes: Sizes, batch: int, length: int, precision: Precision, gradients: bool = False, saves: bool = False
+    ) -> Program:
         target = target_of(precision.device)
-        return self.programs.get(sizes, batch, length, target, self.route, gradients=gradients)
+        return self.programs.get(sizes, batch, length, target, self.route, gradients=gradients, saves=saves)
 
     def initial_state(self, sizes: Sizes, batch: int, params: Named, precision: Precision) -> dict[str, Tensor]:
         """Every entry of the state but `t` at the start, differentiable in the params."""

@@ -298,3 +298,89 @@ def test_arguments_are_not_written_to(spec: Compiled) -> None:
     for key, value in before.items():
         assert torch.equal(given[key], value)
     same(state, entries)
+
+
+LINEAR = """ssm linear
+axis   D
+input  x[D], u[D]
+state  h[D] = 0.5
+h = 0.5*h + x
+output y[D] = h + prev(u)
+output z[D] = u
+"""
+
+
+@pytest.fixture(scope="module")
+def linear() -> Compiled:
+    """A spec whose backward needs no state."""
+    return ssmc.compile(LINEAR)
+
+
+RECORDED: dict[str, Callable[[Compiled], dict[str, Any]]] = {
+    "a batch": lambda s: {"x": torch.randn(2, 4, 3), "u": torch.randn(2, 4, 3)},
+    "with a state": lambda s: {
+        "x": torch.randn(2, 4, 3),
+        "u": torch.randn(2, 4, 3),
+        "state": {"h": torch.randn(2, 3), "prev.u": torch.randn(2, 1, 3), "t": 3},
+        "return_state": True,
+    },
+    "the state alone": lambda s: {"x": torch.randn(2, 4, 3), "u": torch.randn(2, 4, 3), "return_state": True},
+}
+
+
+def loss_of(result: Any) -> Tensor:
+    outputs, state = result if isinstance(result[1], Mapping) else (result, {})
+    values = [*outputs, *(x for x in state.values() if isinstance(x, Tensor))]
+    return sum((x * torch.cos(torch.arange(x.numel()).float()).reshape(x.shape)).sum() for x in values)  # type: ignore[return-value]
+
+
+def leaves(given: dict[str, Any]) -> tuple[dict[str, Any], list[Tensor]]:
+    """The arguments, and those of them that take gradients."""
+    state = {k: v.clone().requires_grad_() if isinstance(v, Tensor) else v for k, v in given.get("state", {}).items()}
+    own = {k: v.clone().requires_grad_() if isinstance(v, Tensor) else v for k, v in given.items()}
+    own |= {"state": state} if state else {}
+    return own, [x for x in (*own.values(), *state.values()) if isinstance(x, Tensor)]
+
+
+@pytest.mark.parametrize("kind", RECORDED)
+def test_calls_that_autograd_records_are_quick_too(linear: Compiled, watch: Watch, kind: str) -> None:
+    torch.manual_seed(0)
+    given = RECORDED[kind](linear)
+    own, inputs = leaves(given)
+    linear(**own, **ROUTE)
+    with torch.no_grad():
+        linear(**given, **ROUTE)
+    before = watch.count
+    for _ in range(2):  # training and evaluation in turn
+        own, inputs = leaves(given)
+        found = linear(**own, **ROUTE)
+        with torch.no_grad():
+            same(linear(**given, **ROUTE), usual(linear, False, **given))
+    assert watch.count == before + 2  # PyTorch's
+    wanted_own, wanted_inputs = leaves(given)
+    wanted = usual(linear, False, **wanted_own)
+    gradients = torch.autograd.grad(loss_of(found), inputs, create_graph=True, allow_unused=True)
+    for g, w in zip(gradients, torch.autograd.grad(loss_of(wanted), wanted_inputs, allow_unused=True), strict=True):
+        assert (g is None) == (w is None)
+        if g is not None and w is not None:
+            torch.testing.assert_close(g, w)
+
+
+def test_what_autograd_records_in_part(linear: Compiled, watch: Watch) -> None:
+    given = {"x": torch.randn(2, 4, 3), "u": torch.randn(2, 4, 3)}
+    x = given["x"].clone().requires_grad_()
+    linear(**given | {"x": x}, **ROUTE)
+    linear(**given, **ROUTE)
+    count = watch.count
+    y, z = linear(**given | {"x": x}, **ROUTE)
+    assert y.requires_grad
+    assert linear(**given, **ROUTE)[0].requires_grad is False
+    assert watch.count == count
+    # a batch to be broadcast, and none
+    y, _ = linear(**given | {"x": x[:1]}, **ROUTE)
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), x)[0][1], torch.zeros(4, 3))
+    y, _ = linear(x=x[0], u=given["u"][0], **ROUTE)
+    for _ in range(2):
+        y, _ = linear(x=x[0], u=given["u"][0], **ROUTE)
+        torch.testing.assert_close(torch.autograd.grad(y.sum(), x)[0][0, -1], torch.ones(3))
+    assert y.shape == (4, 3)

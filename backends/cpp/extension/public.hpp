@@ -1,13 +1,15 @@
 // The call that a user makes, as a Python object: tensors by place or by name, with a batch or without, no sizes.
 //
 // It stands for what an earlier call was found to mean: these sizes, these element types, this library. A call that is
-// of the same kind goes straight to the library; anything else goes to `slow`, which settles every call.
+// of the same kind goes straight to the library, or, where autograd records it, to a function that does what it must for
+// that with arguments that are settled; anything else goes to `slow`, which settles every call.
 
 struct Public {
     PyObject_HEAD
     vectorcallfunc vectorcall;
     Kernel *kernel;
-    PyObject *slow, *result_type;           // of one output: None
+    PyObject *slow, *result_type;            // of one output: None
+    PyObject *recorded;                      // for calls that autograd records, and no others; None: for the others
     PyObject *grad_enabled, *modes, *duals;  // whether autograd records; how many look on; the module of forward mode
     PyObject *starts;  // of each state, the bytes of the number that it is full of at the start; None where one is not
     PyObject *option_names[SLOTS], *option_values[SLOTS];
@@ -121,6 +123,27 @@ bool take_in(const Public *self, const Slot &slot, const DLTensor &view, Extent 
     return true;
 }
 
+// The call as autograd records it: (batch, length, t, whether the batch is the caller's, return_state, tensors).
+PyObject *record(const Public *self, const Extent &extent, int64_t length, int64_t t, bool return_state,
+                 PyObject *const *read) {
+    const Kernel *kernel = self->kernel;
+    Py_ssize_t count = 0;
+    for (int s = 0; s < kernel->slot_count; ++s) count += kernel->slots[s].role <= STATE && read[s];
+    PyObject *tensors = PyTuple_New(count);
+    if (!tensors) return nullptr;
+    for (int s = 0, at = 0; s < kernel->slot_count; ++s) {
+        if (kernel->slots[s].role > STATE || !read[s]) continue;
+        Py_INCREF(read[s]);
+        PyTuple_SET_ITEM(tensors, at++, read[s]);
+    }
+    PyObject *result = PyObject_CallFunction(
+        self->recorded, "LLLOOO", static_cast<long long>(extent.has_batch ? extent.batch : 1),
+        static_cast<long long>(length), static_cast<long long>(t), extent.has_batch ? Py_True : Py_False,
+        return_state ? Py_True : Py_False, tensors);
+    Py_DECREF(tensors);
+    return result;
+}
+
 // The words of a tensor that is read; along a batch that it lacks it is broadcast.
 void words_of(const Kernel *kernel, const Slot &slot, const DLTensor &view, int64_t batch, int64_t *words) {
     int dropped = slot.ndim - view.ndim;
@@ -139,7 +162,8 @@ PyObject *public_call(PyObject *object, PyObject *const *args, std::size_t nargs
     int64_t t = 0;
     if (!parse(self, args, PyVectorcall_NARGS(nargsf), kwnames, &found) || is_watched(self)) return slow();
     if (found.state && !as_int(PyDict_GetItem(found.state, t_name), &t)) return slow();
-    bool records = may_be(PyObject_CallNoArgs(self->grad_enabled));
+    bool records = may_be(PyObject_CallNoArgs(self->grad_enabled)), wanted = false;
+    if (self->recorded != Py_None && (!records || found.out)) return slow();
 
     Held held(kernel->slot_count);
     DLTensor views[SLOTS];
@@ -156,13 +180,27 @@ PyObject *public_call(PyObject *object, PyObject *const *args, std::size_t nargs
         Py_INCREF(given);
         held.read[s] = given;
         if (!view_of(kernel, slot, given, &views[s])) return slow();
-        if (records && may_be(PyObject_GetAttr(given, grad_name))) return slow();
+        if (records && !wanted && may_be(PyObject_GetAttr(given, grad_name))) wanted = true;
+        if (wanted && self->recorded == Py_None) return slow();
         if (!take_in(self, slot, views[s], &extent)) return slow();
     }
     if (found.state && PyDict_GET_SIZE(found.state) != entries) return slow();
     int64_t batch = extent.has_batch ? extent.batch : 1, length = kernel->timed ? extent.length : 1;
     if (batch < self->batches[0] || batch > self->batches[1] || length < self->lengths[0] || length > self->lengths[1])
         return slow();
+    if (self->recorded != Py_None) {
+        // one batch for all: to broadcast is left to where autograd sees it
+        bool plain = wanted;
+        for (int s = 0; s < kernel->slot_count && plain; ++s) {
+            const Slot &slot = kernel->slots[s];
+            bool batched = held.read[s] && slot.ndim && slot.dims[0].index == kernel->axis_count;
+            if (batched && extent.has_batch) plain = views[s].ndim == slot.ndim && views[s].shape[0] == batch;
+        }
+        PyObject *result = plain ? record(self, extent, length, t, found.return_state, held.read) : Py_NotImplemented;
+        if (result != Py_NotImplemented) return result;
+        if (plain) Py_DECREF(result);
+        return slow();
+    }
     if (found.out && outputs != 1 && (!PyTuple_CheckExact(found.out) || PyTuple_GET_SIZE(found.out) != outputs))
         return slow();
 
@@ -292,6 +330,7 @@ int public_traverse(PyObject *object, visitproc visit, void *arg) {
     Py_VISIT(self->kernel);
     Py_VISIT(self->slow);
     Py_VISIT(self->result_type);
+    Py_VISIT(self->recorded);
     for (int i = 0; i < self->option_count; ++i) Py_VISIT(self->option_values[i]);
     return 0;
 }
@@ -300,6 +339,7 @@ int public_clear(PyObject *object) {
     auto *self = reinterpret_cast<Public *>(object);
     Py_CLEAR(self->slow);
     Py_CLEAR(self->result_type);
+    Py_CLEAR(self->recorded);
     return 0;
 }
 
@@ -339,21 +379,22 @@ bool good_starts(const Kernel *kernel, PyObject *starts) {
 }
 
 PyObject *public_new(PyTypeObject *type, PyObject *args, PyObject *) {
-    PyObject *kernel, *slow, *result_type, *starts, *grad_enabled, *modes, *duals, *order, *sizes, *options;
+    PyObject *kernel, *slow, *result_type, *recorded, *starts, *grad_enabled, *modes, *duals, *order, *sizes, *options;
     long long batches[2], lengths[2];
-    if (!PyArg_ParseTuple(args, "O!OOOOOOO!O!O!(LL)(LL)", &KernelType, &kernel, &slow, &result_type, &starts,
-                          &grad_enabled, &modes, &duals, &PyTuple_Type, &order, &PyDict_Type, &sizes, &PyTuple_Type,
+    if (!PyArg_ParseTuple(args, "O!OOOOOOOO!O!O!(LL)(LL)", &KernelType, &kernel, &slow, &result_type, &recorded,
+                          &starts, &grad_enabled, &modes, &duals, &PyTuple_Type, &order, &PyDict_Type, &sizes, &PyTuple_Type,
                           &options, &batches[0], &batches[1], &lengths[0], &lengths[1]))
         return nullptr;
     if (starts != Py_None && !good_starts(reinterpret_cast<Kernel *>(kernel), starts)) return nullptr;
     auto *self = reinterpret_cast<Public *>(type->tp_alloc(type, 0));
     if (!self) return nullptr;
-    PyObject *held[] = {kernel, slow, result_type, starts, grad_enabled, modes, duals};
+    PyObject *held[] = {kernel, slow, result_type, recorded, starts, grad_enabled, modes, duals};
     for (PyObject *one : held) Py_INCREF(one);
     self->vectorcall = public_call;
     self->kernel = reinterpret_cast<Kernel *>(kernel);
     self->slow = slow;
     self->result_type = result_type;
+    self->recorded = recorded;
     self->starts = starts;
     self->grad_enabled = grad_enabled;
     self->modes = modes;
