@@ -53,6 +53,8 @@ class Cell:
         self.nests: list[list[Nest]] = []
         self.step = values.step
         self.depths: dict[str, str] = {}
+        self.partials: dict[str, Value] = {}  # parts of what several cells add to, by name
+        self.totalled = {v.total for v in values.totals if v.total is not None}
         self.scratch: list[str] = []
         self.scratch_needs: list[str] = []  # of helper functions
 
@@ -255,7 +257,40 @@ class Cell:
                 stride, left = word, i.left
         return " + ".join(terms) or "0", stride, left
 
+    # -- sums over cells -----------------------------------------------------------------------------------------
+
+    def missing(self, v: Value) -> tuple[str, ...]:
+        """The axes of the grid over which a value is summed: its parts come from several cells."""
+        mine = v.only if v.store and v.only is not None and v.only.op else v
+        if v.carry and v in self.totalled:
+            return tuple(a for a in self.schedule.grid if a not in v.axes)
+        if not mine.op:
+            return ()
+        return tuple(a for a in self.schedule.grid if a in mine.over)
+
+    def partial(self, v: Value) -> str:
+        """The name of the parts of what is stored."""
+        name = self.printer.identifier(f"{v.store} parts")  # type: ignore[attr-defined]
+        if name not in self.partials:
+            self.partials[name] = v
+            self.printer.part(v, name, self.values.buffers[v.store])  # type: ignore[attr-defined]
+        return name
+
+    def _stored_part(self, v: Value, code: Code, env: Env) -> str:
+        b = self.values.buffers[v.store]
+        name = self.partial(v)
+        if n.TIME in b.axes and n.TIME not in env:
+            env = {**env, n.TIME: Index("t", "t")}
+        offset, stride, left = self._offset(name, b.axes, env)
+        value = Point(self, env, v, {}).converted(code, b.kind)
+        if stride is None:
+            return f"{name}[{offset}] = {name}[{offset}] + {value.text};"
+        text = value.text if value.lanes else f"splat({value.text})"
+        return f"put_added(&{name}[{offset}], {stride}, {left}, {text});"
+
     def stored(self, v: Value, code: Code, env: Env) -> str:
+        if self.missing(v):
+            return self._stored_part(v, code, env)
         b = self.values.buffers[v.store]
         name = self.printer.target(v.store)  # type: ignore[attr-defined]
         axes = tuple(a for a in b.axes if not (self.step and a == n.TIME))
@@ -367,12 +402,35 @@ class Cell:
         else:
             body += self._sequential()
         self.afterwards = []
-        if v.final and (v.sequential or self.step):
+        parts = [f for f in v.final if f.only is not None and f.only in self.totalled and self.missing(f.only)]
+        for f in parts:
+            body += self._total_parts(f)
+        finals = [f for f in v.final if f not in parts]
+        if finals and (v.sequential or self.step):
             body.append("")
-            body += self._plain(v.final)
-        elif v.final:
+            body += self._plain(finals)
+        elif v.final and not v.sequential and not self.step:
             self.afterwards = self._plain(v.final)
         return [*self._declarations(), *body]
+
+    def _total_parts(self, f: Value) -> list[str]:
+        """A cell's part of a total, to those of the others."""
+        c = f.only
+        assert c is not None
+        term = next(v for v in self.values.totals if v.total is c)
+        alone = [a for a in self.missing(c) if a not in term.over]  # the same in every cell along these: counted once
+        axes = self.axes_of(c)
+        nest = Nest(axes, self.lane_of(c, axes), frozenset(), [])
+
+        def body(env: Env) -> list[str]:
+            code = self.array(c, Point(self, env, None, {}))
+            return [self._stored_part(f, code, env)]
+
+        lines = self._loops(nest, body, {})
+        if alone:
+            here = " && ".join(f"{self.printer.variable(a)} == 0" for a in alone)  # type: ignore[attr-defined]
+            return [f"if ({here}) {{", *_indented(lines), "}"]
+        return lines
 
     afterwards: list[str]  # of a pass whose cells are steps: when all are done
 
@@ -420,6 +478,9 @@ class Cell:
 
     def _fill(self, c: Value, init: Node) -> list[str]:
         """A carry's first value."""
+        if self.missing(c):
+            zero = self.values.arena.const(0.0)
+            return self._nest_lines(self._nest_for(Value(c.name, c.axes, c.kind, zero, timed=False), fills=c))
         first = Value(c.name, c.axes, c.kind, init, timed=False, reads=list(c.reads), stands=c.stands)
         return [*self._plain(c.before), *self._nest_lines(self._nest_for(first, fills=c))]
 

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ssmc.backends.cpp.cell import INDENT, Cell, _indented, _times
@@ -36,6 +36,9 @@ KEYWORDS = set(
     length batch t0 threads scratch rows steps load store fetch put get first splat room pad vectors main std linux unix
     once sequence step Call Scratch LANES INLINE RARE AVX512_POWERS""".split()
 )
+
+# Cells that add to common sums go in so many groups at most, whatever the number of threads: the sums do not depend on it.
+GROUPS = 8
 
 STORAGE = {"bfloat16": "bf16", "float16": "f16"}
 
@@ -189,6 +192,8 @@ class _Printer:
         functions = [("sequence", False)] + ([("step", True)] if self.program.step else [])
         for title, stepping in functions:
             self.packed, self.spare, self.once_buffers, self.fixed, self.own = {}, {}, {}, {}, {}
+            self.part_size: dict[str, str] = {}
+            self.part_axes: dict[str, Axes] = {}
             self.fields = {}
             self.stepping = stepping
             parts += self._namespace(title, stepping)
@@ -269,7 +274,7 @@ class _Printer:
             schedule = self.schedules.get(number) or choose(values, self._known_sizes(), self.lanes)
             passes += self._pass(values, schedule, number, p.title)
             calls.append(f"pass_{number}(c)")
-        names = [*self.fixed]
+        names = [x for x in self.fixed if x not in self.part_size]
         prepared = self._prepared(once)
         fields += [f"{self.fields[x][0]} *{x};" for x in names]
         if sized:
@@ -387,6 +392,7 @@ class _Printer:
             else:
                 extra.append((self.variable(a), size, "{}"))
         arguments = ", ".join(f"i64 {v}" for v, _, _ in extra)
+        arguments += "".join(f", {self.fields[x][0]} *__restrict {x}" for x in cell.partials)
         locals_ = []
         if s.batch > 1:
             locals_.append(f"const i64 rows = b + {s.batch} < batch ? {s.batch} : batch - b;")
@@ -401,6 +407,8 @@ class _Printer:
             out += [f"static void after_{number}(const Call &c, i64 b) {{"]
             out += _indented([*self._prologue(cell.afterwards), *cell.afterwards])
             out += ["}", ""]
+        if cell.partials:
+            out += self._summed(cell, number)
         counts = [f"n_{v}" for v, _, _ in extra]
         lines = [f"const i64 {c} = {count};" for c, (_, count, _) in zip(counts, extra, strict=True)]
         lines.append(f"const i64 cells = {' * '.join(counts)};")
@@ -409,6 +417,10 @@ class _Printer:
         lines.append(f"const i64 bytes = {total};")
         lines.append("char *const memory = bytes ? allocated(bytes * c.threads) : nullptr;")
         lines.append("if (bytes && !memory) return false;")
+        if cell.partials:
+            lines += self._grouped(cell, number, extra, counts)
+            out += [f"static bool pass_{number}(const Call &c) {{", *_indented(lines), "}", ""]
+            return out
         lines.append("#pragma omp parallel for schedule(static) num_threads(c.threads) if (cells > 1)")
         decode = ["i64 rest = cell;"]
         values_: list[str] = []
@@ -425,18 +437,83 @@ class _Printer:
         out += [f"static bool pass_{number}(const Call &c) {{", *_indented(lines), "}", ""]
         return out
 
+    def _grouped(
+        self, cell: Cell, number: int, extra: list[tuple[str, str, str]], counts: list[str]
+    ) -> list[str]:
+        """The loop over cells that add to common sums: a group of cells adds to parts of its own, in order."""
+        names = list(cell.partials)
+        lines = [f"const i64 rows = n_b, inside = cells / (rows ? rows : 1), groups = inside < {GROUPS} ? inside : {GROUPS};"]
+        for name in names:
+            element = self.fields[name][0]
+            size = self._c(self.part_size[name])
+            lines.append(f"const i64 {name}_size = {size};")
+            lines.append(f"{element} *const {name} = ({element} *)allocated(groups * {name}_size * i64(sizeof({element})));")
+            lines.append(f"if (!{name}) return false;")
+        lines.append("#pragma omp parallel for schedule(static) num_threads(c.threads) if (rows * groups > 1)")
+        body = ["const i64 b = job / groups, group = job % groups;"]
+        for name in names:
+            body.append(f"{self.fields[name][0]} *const part_{name} = {name} + group * {name}_size;")
+            body.append(f"cleared(part_{name} + b * ({name}_size / rows), {name}_size / rows);")
+        body.append("for (i64 cell = group * inside / groups; cell < (group + 1) * inside / groups; cell++) {")
+        decode = ["i64 rest = cell;"]
+        for c, (v, _, first) in list(zip(counts, extra, strict=True))[:0:-1]:
+            decode.append(f"const i64 {v} = {first.format(f'(rest % {c})')};")
+            decode.append(f"rest /= {c};")
+        decode.pop()
+        arguments = ", ".join(["b", *(v for v, _, _ in extra[1:]), *(f"part_{name}" for name in names)])
+        decode.append(f"cell_{number}(c, Scratch{{memory + thread() * bytes}}, {arguments});")
+        body += [*_indented(decode), "}"]
+        lines += ["for (i64 job = 0; job < rows * groups; job++) {", *_indented(body), "}"]
+        for name, v in cell.partials.items():
+            timed = n.TIME in self.part_axes[name]
+            jobs = "rows * c.length" if timed else "rows"
+            where = "job / c.length, job % c.length" if timed else "job, 0"
+            lines.append("#pragma omp parallel for schedule(static) num_threads(c.threads)")
+            lines.append(f"for (i64 job = 0; job < {jobs}; job++) sum_{name}(c, {name}, groups, {name}_size, {where});")
+            lines.append(f"free({name});")
+            del v
+        return [*lines, "free(memory);", "return true;"]
+
+    def _summed(self, cell: Cell, number: int) -> list[str]:
+        """Functions that add up the parts of the groups, in order."""
+        out: list[str] = []
+        for name, v in cell.partials.items():
+            b = cell.values.buffers[v.store]
+            axes = b.axes
+            env = {n.BATCH: "b", n.TIME: "t"} | {a: self.variable(a) for a in axes if a not in (n.BATCH, n.TIME)}
+            of = " + ".join(_term(env[a], self.fixed[name][a]) for a in axes)
+            target = self.target(v.store)
+            to = " + ".join(_term(env[a], self.stride(target, a)) for a in axes)
+            element = self.fields[name][0]
+            start = f"{SCALAR[b.kind]} sum = {identity('sum', b.kind)};"
+            if b.role == "state":
+                begin = " + ".join(_term(env[a], self.stride(self.identifier(v.store), a)) for a in axes)
+                start = f"{SCALAR[b.kind]} sum = load1(&{self.identifier(v.store)}[{begin}]);"
+            lines = [start, f"for (i64 g = 0; g < groups; g++) sum = sum + {name}[g * size + {of}];", f"store1(&{target}[{to}], sum);"]
+            for a in reversed([a for a in axes if a not in (n.BATCH, n.TIME)]):
+                lines = [f"for (i64 {env[a]} = 0; {env[a]} < {self.size(a)}; {env[a]}++) {{", *_indented(lines), "}"]
+            head = f"static void sum_{name}(const Call &c, const {element} *{name}, i64 groups, i64 size, i64 b, i64 t) {{"
+            out += ["// The parts of the groups of cells, in order.", head, *_indented([*self._prologue(lines, {name}), *lines]), "}", ""]
+        return out
+
+    def part(self, v: Value, name: str, b: k.Buffer) -> None:
+        """A tensor of parts: like the whole, once for each group of cells."""
+        self._contiguous(name, b.axes, b.kind)
+        self.part_size[name] = self.own.pop(name)
+        self.part_axes[name] = b.axes
+
     def _c(self, text: str) -> str:
         """An expression of sizes, outside a cell."""
         names = {self.size_name(a) for a in self.axes} | {"batch", "length"}
         return re.sub(r"\b[A-Za-z_]\w*\b", lambda m: f"c.{m[0]}" if m[0] in names else m[0], text)
 
-    def _prologue(self, body: list[str]) -> list[str]:
+    def _prologue(self, body: list[str], given: Iterable[str] = ()) -> list[str]:
         """The parts of a call that a function uses, as variables of its own."""
         found = set(re.findall(r"[A-Za-z_]\w*", "\n".join(body)))
         out: list[str] = []
         written = {self.target(b.name) for b in self.program.buffers if b.role in ("output", "state")}
         for name, (element, words) in self.fields.items():
-            if name in found:
+            if name in found and name not in self.part_size:
                 const = "" if name in written or name in self.fixed else "const "
                 restrict = "" if name in self.fixed else "__restrict "
                 out.append(f"{const}{element} *{restrict}const {name} = c.{name};")
@@ -577,6 +654,12 @@ template <class T, class V> RARE void put_rest(T *p, i64 stride, i64 left, V x) 
 template <class T, class V> INLINE void put(T *p, i64 stride, i64 left, V x) {
     if (__builtin_expect(stride == 1 && left >= LANES, 1)) store(p, x);
     else put_rest(p, stride, left, x);
+}
+template <class T, class V> INLINE void put_added(T *p, i64 stride, i64 left, V x) {
+    put(p, stride, left, fetch(p, stride, left) + x);
+}
+template <class T> INLINE void cleared(T *p, i64 n) {
+    for (i64 i = 0; i < n; i++) p[i] = T{};
 }
 
 // The lanes that are there.

@@ -215,7 +215,8 @@ class _Reduction:
                 assert self.lane is not None
                 index = env[self.lane]
                 size = cell.size(self.lane)
-                if not (size.isdigit() and int(size) % self.printer.lanes == 0):  # type: ignore[attr-defined]
+                width = self.printer.lanes * (cell.schedule.vectors if cell.schedule.blocked else 1)  # type: ignore[attr-defined]
+                if not (size.isdigit() and int(size) % width == 0):
                     term = f"first({term}, {index.left}, {identity(v.op, v.kind)})"
             out.append(_told(joined(v.op, place(v), term), v))
         return [*out, *late]

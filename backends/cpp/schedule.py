@@ -117,22 +117,25 @@ def parallel_axes(values: Pass) -> set[str]:
     every += [c for cs in values.resets.values() for c in cs]
     axes = {a for v in every for a in v.axes if a not in (n.BATCH, n.TIME, n.LAG)}
     bad: set[str] = {a for a in axes if n.base_axis(a) != a} | {n.base_axis(a) for a in axes if n.base_axis(a) != a}
+    readers: dict[Value, list[Value]] = {}
     for v in every:
-        bad |= set(v.over)
-        if v.total is not None or v.carry or v.place is not None or v.store:
-            pass
+        for r in v.reads:
+            readers.setdefault(r, []).append(v)
+    for v in every:
+        if not ends(v, readers.get(v, [])):
+            bad |= set(v.over)
         for node in n.postorder([v.special if v.special is not None else v.value]):
-            bad |= _moves(node)
-    stateful = [*values.carries.values(), *(c for cs in values.resets.values() for c in cs)]
-    for c in stateful:
-        if any(v.total is c for v in values.totals):
-            bad |= axes - set(c.axes)
-    return {a for a in axes - bad if all(a in c.axes or _alone(c, every, a) for c in stateful)}
+            bad |= _moves(node) if not (node in v.stands or isinstance(node, n.Reduce)) else set()
+    return axes - bad
 
 
-def _alone(c: Value, every: list[Value], axis: str) -> bool:
-    """Whether a carry without the axis may be computed by every cell for itself."""
-    return True
+def ends(v: Value, readers: list[Value]) -> bool:
+    """Whether a sum is only stored, or added to a total: its parts may come from several cells."""
+    if v.op != "sum" or v.kind not in ("real", "complex"):
+        return False
+    if v.total is not None:
+        return True
+    return bool(readers) and all(r.store and r.only is v for r in readers)
 
 
 def _moves(node: Node) -> set[str]:

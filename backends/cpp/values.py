@@ -60,6 +60,13 @@ class Value:
     old: list[Value] = field(default_factory=list)  # values of which it reads the one of the step before
     behind: list[Value] = field(default_factory=list)  # stores of the sequences that it reads at other steps
 
+    @property
+    def only(self) -> Value | None:
+        """The value that it is a copy of."""
+        return self.reads[0] if len(self.reads) == 1 and self.copies else None
+
+    copies: bool = False
+
     def __repr__(self) -> str:
         return f"<{self.name} {self.axes} over {self.over} group {self.group}>"
 
@@ -427,6 +434,10 @@ class Pass:
         axes = tuple(a for a in b.axes if a != n.TIME)
         v = Value(f"store {buffer}", axes, b.kind, node, timed=n.TIME in b.axes or self.step, span=span, store=buffer)
         v.group = group
+        base = node
+        while isinstance(base, n.Local) and isinstance(self.named.get(base.name), n.Node) and base.name not in self.lines:
+            base = self.named[base.name]  # type: ignore[assignment]
+        v.copies = isinstance(base, n.Local | n.Reduce) or (isinstance(base, n.Load) and base.buffer in self.scratch)
         return v
 
     def _made(self, v: Value) -> Value:
