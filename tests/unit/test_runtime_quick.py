@@ -372,7 +372,7 @@ def test_what_autograd_records_in_part(linear: Compiled, watch: Watch) -> None:
     linear(**given | {"x": x}, **ROUTE)
     linear(**given, **ROUTE)
     count = watch.count
-    y, z = linear(**given | {"x": x}, **ROUTE)
+    y, _ = linear(**given | {"x": x}, **ROUTE)
     assert y.requires_grad
     assert linear(**given, **ROUTE)[0].requires_grad is False
     assert watch.count == count
