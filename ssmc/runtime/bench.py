@@ -239,10 +239,15 @@ class _Question:
             off, wrong = self.compare(what, [y[:, : self.compared] for y in outputs], slopes)
         return [_Case(what, form, backend, run_it, first, off, self._chosen(form, what == BACKWARD), wrong)]
 
+    def _outputs(self, *given: Tensor, **options: Any) -> list[Tensor]:
+        """Of a call; a spec without inputs has no batch, and gets one."""
+        outputs = _listed(self.compiled(*given, **options))
+        return outputs if self.graph.inputs else [y[None] for y in outputs]
+
     def _forward(self, options: dict[str, Any]) -> Callable[[], tuple[list[Tensor], list[Tensor | None]]]:
         def forward() -> tuple[list[Tensor], list[Tensor | None]]:
             with torch.no_grad():
-                return _listed(self.compiled(*self.inputs.values(), *self.params.values(), **options)), []
+                return self._outputs(*self.inputs.values(), *self.params.values(), **options), []
 
         return forward
 
@@ -255,7 +260,7 @@ class _Question:
             return None
 
         def both() -> tuple[list[Tensor], list[Tensor | None]]:
-            outputs = _listed(self.compiled(*leaves, **options))
+            outputs = self._outputs(*leaves, **options)
             return [y.detach() for y in outputs], _gradients(outputs, leaves, steps or self.length)
 
         return both
