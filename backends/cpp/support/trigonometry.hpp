@@ -88,7 +88,7 @@ RARE void far_angles(const vreal &x, vreal &r, vmask &q) {
 // x = q pi/2 + r with |r| <= pi/4 (to rounding), q modulo 4.
 template <class V> INLINE V quarter_turns(V x, typename of<V>::ints &q) {
     V r = near_angle(x, q);
-    if (__builtin_expect(any_lane(!(magnitude(x) < NEAR_ANGLE)), 0)) far_angles(x, r, q);
+    if (__builtin_expect(any_lane(magnitude(x) >= NEAR_ANGLE), 0)) far_angles(x, r, q);
     return r;
 }
 
