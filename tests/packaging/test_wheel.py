@@ -67,7 +67,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Installed
 
 def test_the_wheel_has_the_data_and_nothing_else(installed: Installed) -> None:
     names = set(zipfile.ZipFile(installed.wheel).namelist())
-    data = {"grammar/ssm.lark", "examples/mamba.ssm", "backends/cpp/support/types.hpp", "py.typed"}
+    data = {
+        "grammar/ssm.lark",
+        "examples/mamba.ssm",
+        "backends/cpp/support/types.hpp",
+        "backends/cpp/extension/module.cpp",
+        "py.typed",
+    }
     assert {f"ssmc/{name}" for name in data} <= names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"ssmc"}
 

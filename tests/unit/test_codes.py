@@ -18,7 +18,7 @@ from ssmc.diagnostics import Problem
 def problems() -> list[type[Problem]]:
     """Every error the compiler can tell, by its code."""
     for package in pkgutil.walk_packages(ssmc.__path__, "ssmc."):
-        if not package.name.startswith(("ssmc.__main__", "ssmc.examples", "ssmc.backends")):
+        if not package.name.startswith(("ssmc.__main__", "ssmc.examples")):
             importlib.import_module(package.name)
 
     def below(cls: type[Problem]) -> Iterator[type[Problem]]:
