@@ -37,9 +37,9 @@ COMPARISON(!=)
 //: each_integer
 template <class F> INLINE i64 each_integer(F f, i64 a, i64 b) { return f(a, b); }
 template <class F, class A, class B> INLINE vint each_integer(F f, A a, B b) {
-    vint x = wide(a), y = wide(b), z;
-    for (int i = 0; i < LANES; i++) z.v[i] = f(x.v[i], y.v[i]);
-    return z;
+    vint x = wide(a), y = wide(b);
+    for (int i = 0; i < LANES; i++) x.v[i] = f(x.v[i], y.v[i]);
+    return x;
 }
 
 //: m_real (vint)

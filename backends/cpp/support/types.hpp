@@ -84,14 +84,12 @@ template <class F> INLINE real each_lane(F f, real x) { return f(x); }
 template <class F> INLINE real each_lane(F f, real x, real y) { return f(x, y); }
 // A function of one number in every lane, for what has no vector code.
 template <class F> INLINE vreal each_lane(F f, vreal x) {
-    vreal y;
-    for (int i = 0; i < LANES; i++) y[i] = f(x[i]);
-    return y;
+    for (int i = 0; i < LANES; i++) x[i] = f(x[i]);
+    return x;
 }
 template <class F> INLINE vreal each_lane(F f, vreal x, vreal y) {
-    vreal z;
-    for (int i = 0; i < LANES; i++) z[i] = f(x[i], y[i]);
-    return z;
+    for (int i = 0; i < LANES; i++) x[i] = f(x[i], y[i]);
+    return x;
 }
 
 //: horner
