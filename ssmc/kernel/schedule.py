@@ -192,6 +192,7 @@ class Schedule:
         """The components after what they need, those of one direction together: of the two orders, which begin in one
         direction and take all they can before they turn, the one that turns less."""
         reads = {component.index: self._reads(component) for component, _ in self.members}
+        depth = {component.index: self._depth(component) for component, _ in self.members}
         best: tuple[int, list[tuple[Component, Choice]]] | None = None
         for first in (False, True):
             direction, turns = first, 0
@@ -204,8 +205,9 @@ class Schedule:
                 if not same:
                     direction, turns = not direction, turns + 1
                     continue
-                # what runs over the whole sequence at once waits for those whose chunks given components join
-                chosen = next((m for m in same if not self._at_once(*m)), same[0])
+                # what runs over the whole sequence at once waits for those whose chunks given components join, and who
+                # needs products that only a later pass has for those who need fewer
+                chosen = min(same, key=lambda m: (self._at_once(*m), depth[m[0].index]))
                 order.append(chosen)
                 waiting.remove(chosen)
                 placed |= set(chosen[0].registers)
@@ -213,6 +215,14 @@ class Schedule:
                 best = turns, order
         assert best is not None
         return best[1]
+
+    def _depth(self, component: Component) -> int:
+        """How many projections follow one another in what a component is computed from."""
+        depth: dict[Node, int] = {}
+        for node in n.postorder(self.needs[component.index]):
+            below = max((depth[k] for k in n.children(node)), default=0)
+            depth[node] = below + (node in self.projections.found)
+        return max(depth.values(), default=0)
 
     def stage(self, root: Node) -> int:
         """The first pass that can compute an expression, or FREE."""
