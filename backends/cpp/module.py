@@ -64,6 +64,8 @@ class CppModule:
     `steps`, `step` are called with keywords only. `otherwise` makes the module that runs what `text` has no code for.
     """
 
+    takes_halves = True  # of inputs and params, as they are stored
+
     def __init__(
         self,
         name: str,
@@ -132,7 +134,7 @@ class CppModule:
         def through(function: Callable[..., Result]) -> Callable[..., Result]:
             def called(*, out: tuple[Tensor, ...] | None = None, **call: Any) -> Result:
                 own = {name: call.pop(name) for name in KEYWORDS if name in call}
-                ports = {names.get(spec.get(name, name), spec.get(name, name)): x for name, x in call.items()}
+                ports = {names.get(spec.get(k, k), spec.get(k, k)): _wide(x) for k, x in call.items()}
                 outputs, *rest = function(**own, **ports)
                 for target, y in zip(out or (), outputs, strict=out is not None):
                     target.copy_(y)
@@ -227,8 +229,8 @@ class CppModule:
         try:
             return module.Public(
                 kernel, slow, result_type, recorded, starts, torch.is_grad_enabled,
-                torch._C._len_torch_dispatch_stack, torch.autograd.forward_ad, tuple(order), dict(sizes), tuple(options),
-                batches, lengths,
+                torch._C._len_torch_dispatch_stack, torch.autograd.forward_ad, tuple(order), dict(sizes),
+                tuple(options), batches, lengths,
             )  # fmt: skip
         except ValueError:  # a port that the program does not read, or other sizes
             return None
@@ -276,6 +278,10 @@ class CppModule:
     def text(self, variant: Variant | None = None) -> str:
         """The generated code of a variant, or as it is for any sizes in single precision."""
         return self._text(variant or Variant("float")).text
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in HALVES else x
 
 
 def _may_be_half(port: Slot) -> bool:

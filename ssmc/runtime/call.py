@@ -104,7 +104,7 @@ def bind(
     # the same for every batch and length, so worth keeping: solving takes longer than binding everything else
     question = ("sizes", tuple(shapes.items()), tuple((sizes or {}).items()))
     solved = memo(question, lambda: sizes_of_call(graph, expanded, shapes, sizes))
-    tensors = convert(values, precision)
+    tensors = convert(values, precision, halves=True)
     inputs = {p.name: tensors[p.name] for p in graph.inputs}
     params = {p.name: tensors[p.name] for p in graph.params if p.name in tensors}
     params = default_params(graph, params, solved, precision, memo)

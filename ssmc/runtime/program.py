@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssmc.runtime.tensors import widened
+
 Sizes = Mapping[str, int]
 
 
@@ -30,8 +32,13 @@ class Program:
     saved: tuple[str, ...] = ()
 
     def _named(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """By the generated functions' names, which differ from the spec's where those mean something in Python."""
+        """By the generated functions' names, which differ from the spec's where those mean something in Python.
+
+        Values stored in 16 bits are read as they are by modules that can (`takes_halves`).
+        """
         renamed = getattr(self.module, "ARGUMENTS", {})
+        if not getattr(self.module, "takes_halves", False):
+            tensors = widened(tensors)
         return {renamed.get(name, name): x for name, x in tensors.items()}
 
     def initial_state(self, sizes: Sizes, batch: int, params: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:

@@ -12,12 +12,21 @@ from ssmc.runtime.constants import starts
 from ssmc.runtime.generate import Programs, Route, target_of
 from ssmc.runtime.operators import UNUSED, Operator
 from ssmc.runtime.program import Program
-from ssmc.runtime.tensors import Precision
+from ssmc.runtime.tensors import HALVES, Precision, widened
 from ssmc.step.nodes import StepGraph
 
 Result = tuple[tuple[Tensor, ...], dict[str, Any]]
 Sizes = Mapping[str, int]
 Named = Mapping[str, Tensor]
+
+
+def _watched(inputs: Named, params: Named, state: Mapping[str, Any]) -> tuple[Named, Named]:
+    """Inputs and params as their derivatives are computed where somebody may ask for those; else as they are stored."""
+    stored = [*inputs.values(), *params.values()]
+    entries = [x for name, x in state.items() if name != "t"]
+    if any(x.dtype in HALVES for x in stored) and followed([*stored, *entries]):
+        return widened(inputs), widened(params)
+    return inputs, params
 
 
 class Runner:
@@ -40,7 +49,7 @@ class Runner:
 
     def initial_state(self, sizes: Sizes, batch: int, params: Named, precision: Precision) -> dict[str, Tensor]:
         """Every entry of the state but `t` at the start, differentiable in the params."""
-        return starts(self.operator.graph, sizes, batch, params, precision)
+        return starts(self.operator.graph, sizes, batch, widened(params), precision)
 
     def sequence(
         self, sizes: Sizes, batch: int, length: int, inputs: Named, params: Named, state: Mapping[str, Any],
@@ -50,6 +59,7 @@ class Runner:
         operator = self.with_state if keep else self.operator
         self.last = dict(sizes), batch, length
         t = state["t"]
+        inputs, params = _watched(inputs, params, state)
         if not operator.differentiable:
             groups = (inputs, params, {k: x for k, x in state.items() if k != "t"})
             gradients = records([x for group in groups for x in group.values()])
@@ -69,7 +79,7 @@ class Runner:
         self.last = dict(sizes), batch, 1
         tensors = [*inputs.values(), *params.values(), *(x for k, x in state.items() if k != "t")]
         if self.operator.differentiable and followed(tensors):
-            one = {name: x.unsqueeze(1) for name, x in inputs.items()}
+            one = {name: x.unsqueeze(1) for name, x in widened(inputs).items()}
             ys, new = self.sequence(sizes, batch, 1, one, params, state, precision, True)
             return tuple(y.squeeze(1) for y in ys), new
         return self.program(sizes, batch, 1, precision).step(sizes, batch, inputs, params, state)

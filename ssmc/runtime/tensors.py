@@ -22,6 +22,7 @@ from ssmc.runtime import problems
 from ssmc.source import Span
 
 COMPLEX_OF = {torch.float32: torch.complex64, torch.float64: torch.complex128}
+HALVES = (torch.float16, torch.bfloat16)
 REAL_OF = {torch.complex32: torch.float16, torch.complex64: torch.float32, torch.complex128: torch.float64}
 
 
@@ -186,9 +187,22 @@ def _kind_remedy(kind: Kind, dtype: torch.dtype) -> str:
             return ""
 
 
-def convert(values: Iterable[Value], precision: Precision) -> dict[str, Tensor]:
-    """Each value in the program's dtype and on its device; the tensor itself where it is so already."""
-    return {v.name: v.tensor.to(device=precision.device, dtype=precision.of(v.kind)) for v in values}
+def convert(values: Iterable[Value], precision: Precision, halves: bool = False) -> dict[str, Tensor]:
+    """Each value in the program's dtype and on its device; the tensor itself where it is so already.
+
+    With `halves`, real values of 16 bits stay as they are stored where the program works in 32: see `widened`.
+    """
+    kept = HALVES if halves and precision.compute == torch.float32 else ()
+
+    def dtype(v: Value) -> torch.dtype:
+        return v.tensor.dtype if v.kind == "real" and v.tensor.dtype in kept else precision.of(v.kind)
+
+    return {v.name: v.tensor.to(device=precision.device, dtype=dtype(v)) for v in values}
+
+
+def widened(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with those of 16 bits in the precision they are computed in."""
+    return {name: x.float() if x.dtype in HALVES else x for name, x in tensors.items()}
 
 
 def store(outputs: Mapping[str, Tensor], precision: Precision) -> dict[str, Tensor]:
