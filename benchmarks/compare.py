@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import ssmc
-from benchmarks import harness
+from benchmarks import harness, limits, picture
 from benchmarks.oracle import Expected, expected
 from benchmarks.worker import Lost, Worker
 from benchmarks.workloads.base import BACKWARD, FORWARD, Function, Runs, Workload, installed, torch_runs
@@ -54,16 +54,31 @@ def run(options: argparse.Namespace) -> int:
     chosen = [WORKLOADS[name] for name in options.names] or list(WORKLOADS.values())
     record: dict[str, Any] = {"machine": harness.machine() | {"threads": options.threads}, "workloads": {}}
     print(record["machine"])
+    limit = limits.measured(options.threads)
+    if limit is not None:
+        record["limits"] = limit.record()
+        print(f"limits of the machine, measured now: {limit}")
     right = True
     for workload in chosen:
-        found, ok = measure(workload, options)
+        try:
+            found, ok = measure(workload, options, limit)
+        except Lost as why:
+            print(f"  given up: {why}")
+            continue
         record["workloads"][workload.name] = found
         right &= ok
         harness.write(record, options.json)
+    if options.picture is not None:
+        try:
+            picture.draw(record, options.picture)
+        except ImportError:
+            print("no picture: matplotlib is not installed")
     return 0 if right else 1
 
 
-def measure(workload: Workload, options: argparse.Namespace) -> tuple[dict[str, Any], bool]:
+def measure(
+    workload: Workload, options: argparse.Namespace, limit: limits.Limits | None
+) -> tuple[dict[str, Any], bool]:
     print(f"\n{workload.name}: {workload.title}", flush=True)
     given = workload.arguments()
     compiled: Any = ssmc.load(str(harness.ROOT / "examples" / f"{workload.spec}.ssm"))
@@ -78,7 +93,7 @@ def measure(workload: Workload, options: argparse.Namespace) -> tuple[dict[str, 
             if taking:
                 cases = [(s.name, s.measure(direction)) for s in taking]
                 timings = take_turns(cases, rounds=options.rounds, budget=options.budget, repeat=REPEAT)
-                record[direction] = _told(direction, taking, timings)
+                record[direction] = _told(direction, taking, timings, workload, limit)
     finally:
         for side in sides:
             if side.worker is not None:
@@ -185,27 +200,41 @@ def _start(
 # -- telling -------------------------------------------------------------------------------------------------------
 
 
-def _told(direction: str, sides: list[Side], timings: list[Timing]) -> dict[str, Any]:
+def _told(
+    direction: str, sides: list[Side], timings: list[Timing], workload: Workload, limit: limits.Limits | None
+) -> dict[str, Any]:
     by_name = {t.name: t for t in timings}
     record: dict[str, Any] = {"sides": {}}
+    least, bound = limit.seconds(workload.work[direction]) if limit is not None else (None, "")
+    if least is not None:
+        record |= {"least": least, "bound": bound}
     rows = []
     for side, timing in zip(sides, timings, strict=True):
-        rivals = [
-            s for s in sides if not (s.ours or s.unranked or direction in s.wrong) and (side.reuses or not s.reuses)
-        ]
+        ranked = [s for s in sides if not (s.ours or s.unranked or direction in s.wrong)]
+        rivals = [s for s in ranked if side.reuses or not s.reuses]
         best = min((by_name[s.name] for s in rivals), key=lambda t: t.median, default=None)
         ratio = best.median / timing.median if best else None
+        share = least / timing.median if least is not None else None
         wrong = side.wrong.get(direction, "")
         record["sides"][side.name] = timing.record() | {
             "first": side.first[direction], "error": side.error[direction], "wrong": wrong, "ours": side.ours,
             "unranked": side.unranked, "best peer": best.name if best else None, "faster than it": ratio,
+            "share of the limit": share,
         }  # fmt: skip
         rows.append([
             side.name, milliseconds(timing.median), f"{timing.spread:.0%}", milliseconds(timing.best),
-            f"{ratio:.2f} x" if ratio else "", f"{side.error[direction]:.0e}{' WRONG' if wrong else ''}",
-            f"{side.first[direction]:.1f}",
+            f"{ratio:.2f} x" if ratio else "", f"{share:.0%}" if share else "",
+            f"{side.error[direction]:.0e}{' WRONG' if wrong else ''}", f"{side.first[direction]:.1f}",
         ])  # fmt: skip
-    print("\n" + harness.table([direction, "median ms", "spread", "best ms", "vs best peer", "error", "first s"], rows))
+    head = [direction, "median ms", "spread", "best ms", "vs best peer", "of limit", "error", "first s"]
+    print("\n" + harness.table(head, rows))
+    if least is not None:
+        text = f"  the least this machine can take: {milliseconds(least)} ms ({bound})"
+        if direction in workload.possible:
+            reference = limits.REFERENCE.seconds(workload.work[direction])[0]
+            record["possible share"] = reference * 1e3 / workload.possible[direction]
+            text += f"; hand-tuned code reached {record['possible share']:.0%} of its machine's"
+        print(text)
     for side in sides:
         if side.unranked:
             print(f"  {side.name}: not ranked, {side.unranked}")

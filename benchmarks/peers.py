@@ -29,6 +29,7 @@ def options() -> argparse.Namespace:
     made.add_argument("--limit", type=float, default=150.0, help="seconds that any one answer of a side may take (150)")
     made.add_argument("--slow", action="store_true", help="the slow peers too")
     made.add_argument("--json", type=Path, metavar="FILE", help="write the record there too")
+    made.add_argument("--picture", type=Path, metavar="FILE", help="draw the comparison there (.png, .svg, .pdf)")
     return made.parse_args()
 
 

@@ -157,8 +157,8 @@ def jax_peer(name: str, make: Callable[[], Function], *, backward: bool = True, 
         @jax.jit
         def vjp(a: Any, w: Any) -> Any:
             y, back = jax.vjp(lambda b: f(**b), a)
-            # the output is given too: a training step needs it
-            return back(w)[0], y
+            # torch's convention for complex leaves is the conjugate; the output is given too: a training step needs it
+            return jax.tree.map(jnp.conj, back(w)[0]), y
 
         return Runs(
             lambda: jax.block_until_ready(once(arrays)),
