@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import ssmc
 from ssmc.adjoint.graph import adjoint
 from ssmc.adjoint.parts import written_out
 from ssmc.expr.arrays import TorchArrays
-from ssmc.kernel.pair import Pair, lower_pair
+from ssmc.kernel.pair import Pair, lower_pair, lower_resuming, saved_by
 from ssmc.plan.choose import choose
 from ssmc.recurrence.analyse import analyse
 from ssmc.recurrence.telescope import telescoped
@@ -116,3 +117,16 @@ def test_as_close_as_step_by_step(decay: str, mean: int | str) -> None:
     for real, close in ((np.float64, 1e-14), (np.float32, 5e-6)):
         for name, x in _gradients(sums, given, real).items():
             assert np.abs(x - exact[name]).max() <= close * np.abs(exact[name]).max(), (name, real)
+
+
+def test_what_is_not_known_in_one_pass_is_not_summed() -> None:
+    """Neither is what the forward did not save."""
+    graph = ssmc.compile(GATED.format("sigmoid(g)"))
+    plan = choose(analyse(adjoint(graph.graph).graph), length=4096, resumes=64)
+    (telescope,) = plan.telescopes
+    apart = replace(plan, telescopes=(replace(telescope, cotangent="elsewhere"),))
+    for wrong, saved in ((apart, ("S",)), (plan, ())):
+        program = lower_resuming(wrong, graph.analysis.graph, 64, saved)
+        assert not any(": sum" in p.title for p in program.passes)
+        assert saved_by(program) == saved
+    assert any(": sum" in p.title for p in lower_resuming(plan, graph.analysis.graph, 64, ("S",)).passes)
