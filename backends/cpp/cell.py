@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from ssmc.backends.cpp.nests import Nest, nests_of, pointwise
 from ssmc.backends.cpp.point import SCALAR, VECTOR, Code, Env, Index, Point
 from ssmc.backends.cpp.schedule import Schedule
-from ssmc.backends.cpp.values import AFTER, Group, Line, NotPrintable, Pass, Value
+from ssmc.backends.cpp.values import AFTER, BEGUN, Group, Line, NotPrintable, Pass, Value
 
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
@@ -103,6 +103,8 @@ class Cell:
 
     def depth(self, buffer: str) -> str:
         d = self.values.buffers[buffer].depth
+        if d is None and buffer in self.values.line_starts:
+            return self.lag(self.values.line_starts[buffer])
         if d is None:
             raise CompilerBug(f"{buffer} has no depth")
         if d.unbounded:
@@ -294,9 +296,9 @@ class Cell:
         b = self.values.buffers[v.store]
         name = self.printer.target(v.store)  # type: ignore[attr-defined]
         axes = tuple(a for a in b.axes if not (self.step and a == n.TIME))
-        if b.role == "boundary":
+        if b.role in BEGUN:
             env = {**env, n.TIME: Index("chunk", "chunk")}
-            axes = (n.TIME, *axes)
+            axes = (axes[0], n.TIME, *axes[1:])
         elif n.TIME in axes and n.TIME not in env:
             env = {**env, n.TIME: Index("t", "t")}
         offset, stride, left = self._offset(name, axes, env)
@@ -320,7 +322,12 @@ class Cell:
     def delayed(self, line: Line, back: str, point: Point) -> Code:
         t = point.env[n.TIME].whole if n.TIME in point.env else "t"
         depth = self.lag(line.halo)
-        if line.reverse:
+        begun = isinstance(line.halo, n.Load) and self.values.buffers[line.halo.buffer].role in BEGUN
+        if begun:  # what the chunk began with, and its own steps
+            done = f"(stop - 1 - {t})" if line.reverse else f"({t} - start)"
+            at = f"{t} {'+' if line.reverse else '-'} {_atom(back)}"
+            before, inside = f"{depth} + {done} - {_atom(back)}", f"{done} >= {_atom(back)}"
+        elif line.reverse:
             at, before = f"{t} + {_atom(back)}", f"{depth} - 1 - ({t} + {_atom(back)} - length)"
             inside = f"{t} + {_atom(back)} < length"
         else:
@@ -329,6 +336,16 @@ class Cell:
         signal = point.moved({**point.env, n.TIME: Index(at, at)}).code(line.signal)
         halo = point.moved({**point.env, n.LAG: Index(before, before)}).code(line.halo)
         return self.either(inside, signal, point.converted(halo, signal.kind))
+
+    def line_before(self, line: Line, j: str, point: Point) -> Code:
+        """Place `j` of a delay line where a chunk begins."""
+        done = "(length - stop)" if line.reverse else "start"
+        p = f"{done} - {self.lag(line.halo)} + {j}"
+        at = f"length - 1 - ({p})" if line.reverse else p
+        old = f"{j} + {done}"
+        signal = point.moved({**point.env, n.TIME: Index(at, at)}).code(line.signal)
+        halo = point.moved({**point.env, n.LAG: Index(old, old)}).code(line.halo)
+        return self.either(f"{p} >= 0", point.converted(signal, halo.kind), halo)
 
     def line_after(self, line: Line, j: str, point: Point) -> Code:
         """Place `j` of a delay line when the sequence is over."""

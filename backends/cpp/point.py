@@ -91,6 +91,8 @@ class Point:
                 named = self.of.named.get(name)
                 if isinstance(named, Value):
                     return self.value(named)
+                if name in self.of.tails and self.at is not None and self.at.group == -1:
+                    return self.cell.line_before(self.of.line(self.of.tails[name]), self.scalar(n.LAG).whole, self)
                 if named is None:
                     return self.cell.outer(name, self)
                 return self.code(named)

@@ -20,7 +20,7 @@ from ssmc.backends.cpp.schedule import Schedule, choose
 from ssmc.backends.cpp.signature import Printed, Signature, Slot
 from ssmc.backends.cpp.library_text import names as support_names
 from ssmc.backends.cpp.library_text import support_text
-from ssmc.backends.cpp.values import NotPrintable, Pass, Value
+from ssmc.backends.cpp.values import BEGUN, NotPrintable, Pass, Value
 
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
@@ -143,8 +143,8 @@ class _Printer:
         """The name and the dimensions of a tensor to read: packed with the lane innermost, where that pays."""
         b = cell.values.buffers.get(buffer) or self.once_buffers[buffer]
         mine = tuple(a for a in axes if not (self.stepping and a == n.TIME))
-        if b.role == "boundary":
-            mine = (n.TIME, *mine)
+        if b.role in BEGUN:
+            mine = (mine[0], n.TIME, *mine[1:])
             env_time = Index("chunk", "chunk")
             env[n.TIME] = env_time  # type: ignore[index]
         name = self.identifier(buffer)
@@ -165,13 +165,13 @@ class _Printer:
             return self.identifier(f"new_{buffer}")
         return self.identifier(buffer)
 
-    def _contiguous(self, name: str, axes: Axes, kind: str) -> None:
+    def _contiguous(self, name: str, axes: Axes, kind: str, lengths: Mapping[str, str] | None = None) -> None:
         """A tensor of our own: its strides follow from the sizes."""
         strides: dict[str, str] = {}
         step = "1"
         for a in reversed(axes):
             strides[a] = step
-            step = _times(step, self._length(a))
+            step = _times(step, (lengths or {}).get(a) or self._length(a))
         self.fixed[name] = strides
         self.fields[name] = (SCALAR[kind], ())  # type: ignore[index]
         self.own[name] = step
@@ -221,8 +221,13 @@ class _Printer:
 
     def _slots(self, stepping: bool) -> list[tuple[Slot, str]]:
         out: list[tuple[Slot, str]] = []
-        order = (("input", "input"), ("param", "param"), ("state", "state"), ("output", "output"), ("state", "new_state"))
+        stores = {s.buffer for p in self.program.passes for s in p.loop.body if isinstance(s, k.Store)}
+        saves = any(b.role == "saved" and b.name in stores for b in self.program.buffers)
+        order = [("input", "input"), ("param", "param"), ("state", "state"), ("saved", "given"), ("output", "output")]
+        order += [("state", "new_state"), ("saved", "saved")]
         for role, as_role in order:
+            if role == "saved" and (as_role == "saved") != saves:
+                continue
             for b in self.program.buffers:
                 if b.role != role:
                     continue
@@ -230,7 +235,9 @@ class _Printer:
                 dtype = self.storage.get(b.entry, "") if role in ("input", "param", "state") else ""
                 if role == "output" or as_role == "new_state":
                     dtype = self.storage.get("@output", "") if role == "output" and b.kind == "real" else ""
-                slot = Slot(name, b.entry, as_role, b.axes, b.kind, b.depth, dtype)  # type: ignore[arg-type]
+                axes = (b.axes[0], n.TIME, *b.axes[1:]) if role == "saved" else b.axes
+                chunk = self.program.saving if role == "saved" else 0
+                slot = Slot(name, b.entry, as_role, axes, b.kind, b.depth, dtype, chunk)  # type: ignore[arg-type]
                 element = STORAGE.get(dtype) or {"bool": "bool", "int": "i64"}.get(b.kind) or SCALAR[b.kind]
                 out.append((slot, element))
         return out
@@ -243,7 +250,7 @@ class _Printer:
             axes = [a for a in slot.axes if not (stepping and a == n.TIME)]
             words = tuple(f"{name}_{self.variable(a)[2:]}" for a in axes)
             self.fields[name] = (element, words)
-            const = "" if slot.role in ("output", "new_state") else "const "
+            const = "" if slot.role in ("output", "new_state", "saved") else "const "
             fields.append(f"{const}{element} *{name};" + (f" i64 {', '.join(words)};" if words else ""))
             unpack.append(f"c.{name} = ({const}{element} *)*w++;")
             unpack += [f"c.{word} = *w++;" for word in words]
@@ -256,18 +263,14 @@ class _Printer:
         line_starts: dict[str, Node] = {}
         passes: list[str] = []
         calls: list[str] = []
-        # where a delay line stood is told by the sequence itself
-        own_buffers = [
-            b for b in self.program.buffers if b.role in ("workspace", "boundary") and n.LAG not in b.axes
-        ]
         if not stepping:
-            for b in own_buffers:
-                axes = (n.TIME, *b.axes) if b.role == "boundary" else b.axes
-                self._contiguous(self.identifier(b.name), axes, b.kind)
-                if b.role == "boundary":
-                    self._contiguous_boundary(b)
+            for b in (b for b in self.program.buffers if b.role == "workspace"):
+                self._contiguous(self.identifier(b.name), b.axes, b.kind)
         for number, p in enumerate(self._passes(stepping), 1):
             values = Pass(self.program, p, self.spare, line_starts, step=stepping)
+            for s in p.loop.body:
+                if isinstance(s, k.Store) and self.roles[s.buffer].role == "boundary":
+                    self._boundary(self.roles[s.buffer], p.loop.block, line_starts)
             for name, b in self.spare.items():
                 if self.identifier(name) not in self.fixed:
                     self._contiguous(self.identifier(name), b.axes, b.kind)
@@ -297,16 +300,16 @@ class _Printer:
         loop = k.For(1, False, (), self.program.step)
         return [k.Pass("one step", (), loop, ())]
 
-    def _contiguous_boundary(self, b: k.Buffer) -> None:
-        name = self.identifier(b.name)
-        block = next(
-            p.loop.block for p in self.program.passes for s in p.loop.body if isinstance(s, k.Store) and s.buffer == b.name
-        )
-        count = f"((length + {block - 1}) / {block})" if block else "1"
-        size = "1"
-        for a in b.axes:
-            size = _times(size, self._length(a))
-        self.own[name] = _times(count, size)
+    def _boundary(self, b: k.Buffer, block: int, line_starts: Mapping[str, Node]) -> None:
+        """Room for what each chunk of a pass begins with: (batch, chunks, …)."""
+        chunks = f"((length + {block - 1}) / {block})" if block else "1"
+        lengths = {n.TIME: chunks}
+        if n.LAG in b.axes:
+            (load,) = (x for x in n.postorder([line_starts[b.name]]) if isinstance(x, n.Load))
+            depth = self.roles[load.buffer].depth
+            assert depth is not None
+            lengths[n.LAG] = f"({self.size(depth.axis)} + {depth.steps})" if depth.axis else str(depth.steps)
+        self._contiguous(self.identifier(b.name), (b.axes[0], n.TIME, *b.axes[1:]), b.kind, lengths)
 
     # -- once ----------------------------------------------------------------------------------------------------
 
@@ -511,7 +514,9 @@ class _Printer:
         """The parts of a call that a function uses, as variables of its own."""
         found = set(re.findall(r"[A-Za-z_]\w*", "\n".join(body)))
         out: list[str] = []
+        stores = {s.buffer for p in self.program.passes for s in p.loop.body if isinstance(s, k.Store)}
         written = {self.target(b.name) for b in self.program.buffers if b.role in ("output", "state")}
+        written |= {self.target(b.name) for b in self.program.buffers if b.role == "saved" and b.name in stores}
         for name, (element, words) in self.fields.items():
             if name in found and name not in self.part_size:
                 const = "" if name in written or name in self.fixed else "const "

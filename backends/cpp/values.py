@@ -26,6 +26,7 @@ class NotPrintable(Exception):
     """What the program holds and this backend has no code for; another backend runs it."""
 
 
+BEGUN = ("boundary", "saved")  # of what a chunk begins with
 AFTER = 1 << 20  # the group of what is computed when all steps of a chunk are done
 
 
@@ -143,6 +144,11 @@ class Pass:
         for name, v in self.carries.items():
             self._began(v)
         self.named |= self.carries
+        self.tails = {
+            s.target.name: s.value
+            for s in loop.body
+            if isinstance(s, k.Set) and s.target.name in self.lines and isinstance(s.value, n.Tail)
+        }
         for s in self._in_order(loop.body):
             self._statement(s, inside=False)
         for f in self.p.final:
@@ -185,9 +191,9 @@ class Pass:
                 if b.role == "scratch":
                     v = self._whole(value, buffer, span, b.axes, b.kind)
                     self.scratch[buffer] = v
-                elif b.role == "boundary" and isinstance(value, n.Local) and value.name in self.lines:
-                    self.line_starts[buffer] = self.lines[value.name]
-                elif b.role == "boundary":
+                elif b.role in BEGUN:
+                    if isinstance(value, n.Local) and value.name in self.lines:
+                        self.line_starts[buffer] = self.lines[value.name]
                     if isinstance(value, n.Local) and isinstance(self.named.get(value.name), Value):
                         self.line_starts[buffer] = self.named[value.name].value  # type: ignore[union-attr]
                     self._apart(self.starts, -1, self._stored(buffer, value, span, -1))
@@ -219,8 +225,6 @@ class Pass:
                 self.named[c.target.name] = outer
                 continue
             line = self.lines.get(c.init.name) if isinstance(c.init, n.Local) else None
-            if isinstance(c.init, n.Load) and n.LAG in c.init.axes:
-                raise NotPrintable("a delay line in a loop that runs again")
             v = Value(c.target.name, c.target.axes, c.target.kind, line if line is not None else c.init, carry=True)
             self._began(v)
             self.named[c.target.name] = v
@@ -563,6 +567,8 @@ class Pass:
         found = self.named.get(name)
         if isinstance(found, Value):
             self._note(v, found)
+        elif name in self.tails and v.group == -1:
+            self._line(v, self.tails[name])  # as it is where a chunk begins
         elif found is not None:
             self._needs(v, found)
         elif name in self.lines:
@@ -607,7 +613,7 @@ class Pass:
                     halo = kids[0]
 
     def _line_carry(self, halo: Node) -> bool:
-        if isinstance(halo, n.Load) and halo.buffer in self.line_starts:
+        if isinstance(halo, n.Load) and self.buffers[halo.buffer].role in BEGUN:
             return n.LAG in halo.axes
         return isinstance(halo, n.Local) and halo.name in self.lines
 
@@ -620,6 +626,8 @@ class Pass:
         signal = self._signal(node.arg)
         if isinstance(signal, n.Load) and self.buffers[signal.buffer].role in ("input", "workspace"):
             return
+        if isinstance(node.halo, n.Load) and self.buffers[node.halo.buffer].role in BEGUN:
+            raise NotPrintable("a delay line of what a chunk computes again")
         if self.inside or self.step:
             raise NotPrintable("a delay line inside a loop over the steps")
         if signal not in self.promoted:
@@ -638,8 +646,6 @@ class Pass:
         halo = node.halo
         if isinstance(halo, n.Local):
             halo = self.lines[halo.name]
-        if isinstance(halo, n.Load) and halo.buffer in self.line_starts:
-            halo = self.line_starts[halo.buffer]
         return Line(load, halo, self.reversed(node.halo))
 
     def _signal(self, arg: Node) -> Node:

@@ -1,6 +1,6 @@
 // One function of a library as a Python object.
 
-constexpr int DIMS = 16, SLOTS = 128;
+constexpr int DIMS = 16, SLOTS = 512;
 enum Role { PORT, STATE, GIVEN, OUTPUT, NEW_STATE, SAVED };
 enum Special { SIZES, PER_BATCH, LENGTH, GIVEN_STATE, GIVEN_SAVED, OUT, SPECIALS };
 
