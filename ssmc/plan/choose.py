@@ -89,6 +89,7 @@ def _with_running_sums(
     return replace(other, choices=tuple(choices), telescopes=telescopes, without=plan)
 
 
+STEPWISE = "generated C++ keeps the state in registers or in the nearest cache, where no other form is faster"
 RUNNING_SUM = "a running sum of readouts, which begins anew with each chunk: the gradient of a decay"
 
 
@@ -189,6 +190,9 @@ def _choice(
             raise SpecError(
                 [FormNotLegal(span, wanted.form, analysis.graph.name, (_reason(component, picked.reason),))]
             )
+    if at.stepwise and wanted is None:
+        chosen = next(f for f in legal if f.name == "recurrent")
+        return Choice(component.index, chosen.name, chosen.chunk, STEPWISE, found)
     # an FFT rounds relative to the largest value of the sequence: it is for those who ask, where states may grow
     conv = any(f.name == "conv" for f in legal)
     growing = conv and not provably_stable(analysis.graph, component)

@@ -13,6 +13,7 @@ from ssmc.plan.problems import NoSuchTarget
 class Machine:
     """`flops` and `dot_flops`: a second, elementwise and in matrix products, in float32. `bandwidth` to memory and
     `cache_bandwidth` to `cache` bytes of cache, in bytes a second. `overhead`: seconds to start an operation.
+    `stepwise` machines have registers and loops of their own: one step after the other is what they run fastest.
     """
 
     name: str
@@ -23,13 +24,15 @@ class Machine:
     cache_bandwidth: float
     overhead: float
     cores: int
+    stepwise: bool = False
 
 
-# The CPU is a core of a current server, measured with torch; GPUs have their data sheets' figures, products in TF32.
+# "cpu" is a core of a current server under PyTorch, "cpp" one under generated C++; GPUs have their data sheets' figures, products in TF32.
 MACHINES: dict[str, Machine] = {
     m.name: m
     for m in (
         Machine("cpu", 1e10, 6e10, 1.0e10, 5e6, 4e10, 1.2e-6, 2),
+        Machine("cpp", 5e10, 7e10, 1.4e10, 1e6, 1.0e11, 0.0, 2, stepwise=True),
         Machine("cuda:80", 1.95e13, 1.56e14, 1.9e12, 4e7, 5e12, 6e-6, 108),
         Machine("cuda:90", 6.7e13, 4.9e14, 3.3e12, 5e7, 8e12, 5e-6, 132),
         Machine("cuda:100", 7.5e13, 1.1e15, 8.0e12, 1.2e8, 1.5e13, 5e-6, 148),

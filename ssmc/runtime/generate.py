@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -120,6 +121,8 @@ class Programs:
 
         # powers of two: varying lengths must not make varying plans
         batch, length = rounded(batch), rounded(length)
+        backend = backend_of(route, target)
+        target = "cpp" if backend == "cpp" else target
 
         def plan() -> Plan:
             asked = legal(self.analysis, route.form) if self.derived else route.form
@@ -130,7 +133,7 @@ class Programs:
 
         key = (tuple(sizes.items()), batch, length, route.key[0], target, gradients, saves, resumes)
         chosen = self.plans.get(key, plan)
-        return self.made.get((chosen.key, route.backend, resumes), lambda: self._made(chosen, route.backend, resumes))
+        return self.made.get((chosen.key, backend, resumes), lambda: self._made(chosen, backend, resumes))
 
     def _made(self, plan: Plan, backend: str | None, resumes: Saved | None) -> Program:
         from ssmc.kernel.pair import lower_resuming, lower_saving, saved_by
@@ -179,6 +182,28 @@ def generate(program: kernel.Program, name: str, backend: str | None = None) -> 
         return Program(program_module(program, print_program))
     text = source(program)
     return Program(load(text, name), text)
+
+
+def backend_of(route: Route, target: str) -> str:
+    """What runs a call: what it asks for; else generated C++ on a CPU with a compiler, and PyTorch anywhere else.
+
+    Forms that work on many steps at once are PyTorch's. The environment variable SSMC_BACKEND takes the choice.
+    """
+    if route.backend is not None:
+        return route.backend
+    chosen = os.environ.get("SSMC_BACKEND", "")
+    if chosen in BACKENDS:
+        return chosen
+    if target != "cpu" or _other_form(route.form):
+        return "torch"
+    from ssmc.backends.cpp.toolchain import available
+
+    return "cpp" if available() else "torch"
+
+
+def _other_form(form: Form) -> bool:
+    wishes = form.values() if isinstance(form, Mapping) else [form or "auto"]
+    return any(str(wish).partition(":")[0] not in ("auto", "recurrent") for wish in wishes)
 
 
 def target_of(device: torch.device) -> str:
