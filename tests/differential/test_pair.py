@@ -92,7 +92,7 @@ def test_generated(seed: int) -> None:
         {k: v for k, v in values.items() if k in inputs},
         {k: v for k, v in params.items() if k not in inputs},
         spec.sizes,
-        ByPair(CHUNK, module=seed % 2 == 1),
+        ByPair(CHUNK, module=seed % 2 == 1, resumes=seed % 4 < 2),
         lines=seed % 3 == 1 or begun,
     )
 
