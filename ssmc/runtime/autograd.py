@@ -43,11 +43,18 @@ def recorded(
     saved: Kept | None = None,
     run_saving: RunSaving | None = None,
 ) -> Sequence[Tensor]:
-    """The results, differentiable where only autograd looks on; `run_saving` may stand for the operator's own."""
+    """The results, differentiable where only autograd looks on.
+
+    `run_saving` may stand for the operator's own; the tensors are then known to be no wrappers of torch.func.
+    """
     if operator.constants and records(tensors[operator.first_param : operator.first_entry]):
         tensors = [*tensors, *operator.constant_values(numbers, tensors)]
-    run = operator.run_saving if run_saving is None else run_saving
-    made: Sequence[Tensor] = _Recorded.apply(operator, numbers, saved, run, *tensors)  # type: ignore[no-untyped-call]
+    made: Sequence[Tensor]
+    if run_saving is None:
+        run_saving = operator.run_saving
+        made = _Recorded.apply(operator, numbers, saved, run_saving, *tensors)  # type: ignore[no-untyped-call]
+    else:
+        made = _apply(operator, numbers, saved, run_saving, *tensors)
     return made
 
 
@@ -145,6 +152,10 @@ class _Recorded(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, _: None, __: None, ___: None, ____: None, *moves: Tensor | None) -> tuple[Tensor | None, ...]:
         return tuple(tangents(ctx.operator, ctx.numbers, ctx.saved_tensors[: ctx.operator.count], moves))
+
+
+# without the part that looks for wrappers of torch.func, which takes as long as the rest
+_apply: Callable[..., Any] = super(torch.autograd.Function, _Recorded).apply
 
 
 class _Transformed(torch.autograd.Function):
