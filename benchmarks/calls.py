@@ -4,7 +4,7 @@
 
 `generated` calls the generated function with arguments that are ready; what the public call takes beyond that is what
 the runtime costs: names, kinds, shapes, sizes, batches, the choice of a program. In C++ a call like an earlier one goes
-straight to its library, and is quicker than that. One thread, no gradients.
+straight to its library, and is quicker than that. One thread.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ LIMITS = {
     "torch: call of one step": 300e-6,
     "cpp: step": 3e-6,
     "cpp: call of one step": 10e-6,
+    "cpp: call that autograd records": 15e-6,
 }
 
 
@@ -61,7 +62,14 @@ def cases(backend: str) -> list[tuple[str, Callable[[], None]]]:
         (f"{backend}: call of one step, generated", many(called)),
     ]
     if backend == "cpp":
+        leaf = a1.clone().requires_grad_()
+
+        def recorded() -> None:
+            with torch.enable_grad():
+                f(leaf, b1, backend=backend)
+
         found.append((f"{backend}: call into out=", many(lambda: f(a1, b1, backend=backend, out=out))))
+        found.append((f"{backend}: call that autograd records", many(recorded)))
     return found
 
 
