@@ -123,16 +123,17 @@ template <class V> INLINE V cos_poly(V r) {
 }
 
 //: sin_cos
-// Both at once: in odd quarters they change places.
+// Both at once: in odd quarters they change places, and bit 1 of a quarter's number, or of the next one's, is the sign.
 template <class V> INLINE void sin_cos(V x, V &sine, V &cosine) {
+    typedef typename of<V>::uints U;
     typename of<V>::ints q;
     V r = quarter_turns(x, q);
     V s = sin_poly(r), c = cos_poly(r);
     typename of<V>::mask odd = (q & 1) != 0;
-    sine = pick<V>(odd, c, s);
-    cosine = pick<V>(odd, s, c);
-    sine = pick<V>((q & 2) != 0, -sine, sine);
-    cosine = pick<V>(((q + 1) & 2) != 0, -cosine, cosine);
+    constexpr int up = 8 * sizeof(real) - 2;
+    U turn = as<U>(q);
+    sine = as<V>(as<U>(pick<V>(odd, c, s)) ^ ((turn & 2) << up));
+    cosine = as<V>(as<U>(pick<V>(odd, s, c)) ^ (((turn + 1) & 2) << up));
 }
 
 //: m_sin

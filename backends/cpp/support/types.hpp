@@ -74,8 +74,11 @@ template <class V, class A, class B> INLINE V pick(typename of<V>::mask m, A a, 
 // Is the condition true anywhere? For what is rare enough to be done a lane at a time.
 INLINE bool any_lane(bool m) { return m; }
 INLINE bool any_lane(vmask m) {
-    bits found = 0;
-    for (int i = 0; i < LANES; i++) found |= m[i];
+    typedef signed char bytes __attribute__((vector_size(LANES)));
+    bytes narrow = __builtin_convertvector(m, bytes);
+    std::uint64_t words[(LANES + 7) / 8] = {}, found = 0;
+    __builtin_memcpy(words, &narrow, LANES);
+    for (std::uint64_t word : words) found |= word;
     return found != 0;
 }
 
