@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,17 @@ import ssmc
 from benchmarks import harness, limits, picture
 from benchmarks.oracle import Expected, expected
 from benchmarks.worker import Lost, Worker
-from benchmarks.workloads.base import BACKWARD, FORWARD, Function, Runs, Workload, installed, torch_runs
+from benchmarks.workloads.base import (
+    BACKWARD,
+    FORWARD,
+    Function,
+    Runs,
+    Target,
+    Workload,
+    installed,
+    keep_memory,
+    torch_runs,
+)
 from benchmarks.workloads.table import WORKLOADS
 from ssmc.api import BACKENDS
 from ssmc.runtime.timing import Timing, milliseconds, take_turns
@@ -151,10 +161,15 @@ def _ours(
         runs = torch_runs(around(_with(call, keywords | {"out": place})), given, weight, False)
         return Runs(runs.forward)
 
+    def kept() -> Runs:
+        keep_memory()
+        return fresh()
+
     name = " ".join(["ssmc", *(str(x) for x in keywords.values())])
     made = [Side(name, fresh, ours=True)]
     if workload.out:
         made.append(Side(f"{name}, out=", reusing, ours=True, reuses=True))
+        made.append(Side(f"{name}, memory kept", kept, ours=True, reuses=True))
     return made
 
 
@@ -235,8 +250,26 @@ def _told(
             record["possible share"] = reference * 1e3 / workload.possible[direction]
             text += f"; hand-tuned code reached {record['possible share']:.0%} of its machine's"
         print(text)
+    record["targets"] = _targets(workload.targets.get(direction, ()), record["sides"], {s.name: s for s in sides})
     for side in sides:
         if side.unranked:
             print(f"  {side.name}: not ranked, {side.unranked}")
     sys.stdout.flush()
     return record
+
+
+def _targets(targets: Sequence[Target], told: Mapping[str, Any], sides: Mapping[str, Side]) -> list[dict[str, Any]]:
+    """What is to be reached, and what each row of ours that it is meant for reached."""
+    made = []
+    for target in targets:
+        for name, found in told.items():
+            if not sides[name].ours or sides[name].reuses != target.reused:
+                continue
+            peer = target.peer or found["best peer"]
+            if peer not in told:
+                continue
+            ratio = told[peer]["median"] / found["median"]
+            met = ratio >= target.ratio and not found["wrong"]
+            made.append({"side": name, "peer": peer, "target": target.ratio, "ratio": ratio, "met": met})
+            print(f"  target {target.ratio:g} x {peer}: {name} {ratio:.2f} x, {'met' if met else 'missed'}")
+    return made

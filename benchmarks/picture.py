@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.workloads.base import BACKWARD, FORWARD
+from ssmc.runtime.timing import milliseconds as told
 
 OURS, THEIRS, EASIER = "#c2410c", "#64748b", "#cbd5e1"
 BAR, TITLE, WIDTH = 0.24, 0.75, 11.0  # inches
@@ -63,7 +64,7 @@ def _panel(axes: Any, title: str, found: Mapping[str, Any]) -> None:
     axes.set_title(title, fontsize=8, loc="left")
     for at, (milliseconds, (_, side)) in enumerate(zip(times, sides, strict=True)):
         ratio = side["faster than it"]
-        label = f" {milliseconds:.3g}" + (f"  ({ratio:.1f} x)" if side["ours"] and ratio else "")
+        label = f" {told(milliseconds / 1e3)}" + (f"  ({ratio:.1f} x)" if side["ours"] and ratio else "")
         axes.text(milliseconds, at, label, va="center", fontsize=7)
     if "least" in found:
         axes.axvline(found["least"] * 1e3, color="black", linewidth=0.8, linestyle=":")

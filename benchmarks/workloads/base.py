@@ -6,6 +6,7 @@ clock starts; what a run gives is compared with the oracle once, and then only t
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -67,12 +68,25 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Target:
+    """How many times faster than a peer ssmc is to be; without a name, than the best one.
+
+    With `reused`, of the rows whose outputs are in the memory of the run before; else of the others.
+    """
+
+    ratio: float
+    peer: str = ""
+    reused: bool = False
+
+
+@dataclass(frozen=True)
 class Workload:
     """A spec at fixed sizes, its peers, and what there is to know about how fast it can be.
 
     `output` is the shape of the output whose gradients are taken. `around` makes of the spec's call a function of the
     workload's arguments, where the two differ. `possible` are the milliseconds of a hand-tuned kernel on the machine
-    of `limits.REFERENCE`. With `out`, the spec is called with `out=` too.
+    of `limits.REFERENCE`. With `out`, the spec is also called with `out=`, and
+    forward + backward where the C library keeps the memory that is given back.
     """
 
     name: str
@@ -83,6 +97,7 @@ class Workload:
     work: Mapping[str, Work]
     output: tuple[int, ...] = ()
     possible: Mapping[str, float] = field(default_factory=dict)
+    targets: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)
     around: Callable[[Function], Function] | None = None
     step: bool = False
     out: bool = False
@@ -107,6 +122,19 @@ def time_major(x: Tensor) -> Tensor:
 def channel_major(x: Tensor) -> Tensor:
     """(batch, time, channel) with the strides of (batch, channel, time)."""
     return x.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+def keep_memory() -> None:
+    """From now on this process keeps memory that is freed: a large tensor is in pages that were used before.
+
+    Otherwise the system hands out fresh pages for every tensor of 32 MiB and more, and clears them first, which can
+    take longer than a kernel that is bound by memory.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):  # of the GNU C library
+        trim_threshold, mmap_max = -1, -4
+        library.mallopt(mmap_max, 0)
+        library.mallopt(trim_threshold, 2**31 - 1)
 
 
 # -- torch ---------------------------------------------------------------------------------------------------------

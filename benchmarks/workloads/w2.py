@@ -18,6 +18,7 @@ from benchmarks.workloads.base import (
     Function,
     Peer,
     Runs,
+    Target,
     Work,
     Workload,
     jax_peer,
@@ -194,6 +195,7 @@ W2 = Workload(
     work=work(),
     output=(1, LENGTH, D),
     possible={FORWARD: 8.0, BACKWARD: 32.0},
+    targets={FORWARD: (Target(11, "jax scan"),), BACKWARD: (Target(15),)},
 )
 
 # -- one step ------------------------------------------------------------------------------------------------------
@@ -250,6 +252,7 @@ W7 = Workload(
     ),
     work={FORWARD: Work(flops=6 * D * N, exps=2 * D * N + 3 * D)},
     possible={FORWARD: 0.0068},
+    targets={FORWARD: (Target(5, "torch, compiled"),)},
     around=around_step,
     step=True,
     backward=False,

@@ -12,6 +12,7 @@ from benchmarks.workloads.base import (
     BACKWARD,
     FORWARD,
     Function,
+    Target,
     Work,
     Workload,
     jax_peer,
@@ -131,4 +132,5 @@ W3 = Workload(
     work=work(),
     output=(1, LENGTH, H, P),
     possible={FORWARD: 11.5, BACKWARD: 45.0},
+    targets={FORWARD: (Target(3, "torch chunked, compiled"),), BACKWARD: (Target(2),)},
 )

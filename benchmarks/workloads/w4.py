@@ -19,6 +19,7 @@ from benchmarks.workloads.base import (
     Function,
     Peer,
     Runs,
+    Target,
     Work,
     Workload,
     file_of_package,
@@ -158,4 +159,5 @@ W4 = Workload(
     work=work(),
     output=(1, LENGTH, H, V),
     possible={FORWARD: 10.7, BACKWARD: 40.0},
+    targets={FORWARD: (Target(1.7, "torch chunked, compiled"),), BACKWARD: (Target(2),)},
 )

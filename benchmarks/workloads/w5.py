@@ -20,6 +20,7 @@ from benchmarks.workloads.base import (
     Function,
     Peer,
     Runs,
+    Target,
     Work,
     Workload,
     file_of_package,
@@ -232,4 +233,5 @@ W5 = Workload(
     work=work(),
     output=(1, LENGTH, H, 1, V),
     possible={FORWARD: 4.7, BACKWARD: 20.0},
+    targets={FORWARD: (Target(3.2, "jax scan"),), BACKWARD: (Target(4),)},
 )

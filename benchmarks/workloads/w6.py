@@ -16,6 +16,7 @@ from benchmarks.workloads.base import (
     Function,
     Peer,
     Runs,
+    Target,
     Work,
     Workload,
     jax_peer,
@@ -117,6 +118,7 @@ def work(length: int) -> Mapping[str, Work]:
 def workload(name: str) -> Workload:
     length = LENGTHS[name]
     short = length == 4096
+    goals = (Target(30, "jax, FFT"),) if short else ()
     alone = "the kernel is given, an easier problem"
     return Workload(
         name=name,
@@ -132,6 +134,7 @@ def workload(name: str) -> Workload:
         work=work(length),
         output=(BATCH, length, D),
         possible={FORWARD: 9.2, BACKWARD: 40.0} if short else {},
+        targets={FORWARD: (*goals, Target(7, "torch, FFT convolution alone")), BACKWARD: (Target(4),)},
         backward=short,
     )
 

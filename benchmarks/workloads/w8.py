@@ -20,6 +20,7 @@ from benchmarks.workloads.base import (
     Function,
     Peer,
     Runs,
+    Target,
     Work,
     Workload,
     jax_peer,
@@ -128,5 +129,6 @@ W8 = Workload(
     work=work(),
     output=(BATCH, LENGTH, H),
     possible={FORWARD: 36.0, BACKWARD: 110.0},
+    targets={FORWARD: (Target(1.8, "nn.GRU"),), BACKWARD: (Target(1.5),)},
     around=around,
 )
