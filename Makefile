@@ -38,10 +38,13 @@ test: $(STAMP) ## the fast tests
 test-all: $(STAMP) ## every test, the slow ones too
 	$(PYTEST)
 
-bench: $(STAMP) ## how fast it is, beside plain torch loops (minutes; benchmarks/README.md)
+# The peers' packages are optional: without `pip install -e '.[bench]'` those that need them are left out.
+bench: $(STAMP) ## how fast it is, beside other implementations (half an hour; benchmarks/README.md)
+	@mkdir -p benchmarks/results
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.calls
-	$(BIN)/python -m benchmarks.mamba
+	$(BIN)/python -m benchmarks.mamba --only memory
+	$(BIN)/python -m benchmarks.peers --json benchmarks/results/peers.json --picture benchmarks/results/peers.svg
 
 tables: $(STAMP) ## grammar/tables.json, after a change of the grammar
 	PYTHONHASHSEED=0 $(BIN)/python scripts/write_tables.py
