@@ -658,7 +658,7 @@ class Cell:
             if v.op:  # over the steps alone
                 point = Point(self, env, v, known)
                 code = point.converted(point.code(v.value), v.kind)
-                late.append(_comment(self.added(v, code, env), v))
+                out.append(_comment(self.added(v, code, env), v))
                 continue
             out += self._computed(v, env, known, late)
         return [*out, *late]

@@ -206,7 +206,7 @@ class _Reduction:
                 continue
             if not self._reduces(v):  # over the steps alone
                 point = Point(cell, env, v, known)
-                late.append(_told(cell.added(v, point.converted(point.code(v.value), v.kind), env), v))
+                out.append(_told(cell.added(v, point.converted(point.code(v.value), v.kind), env), v))
                 continue
             point = Point(cell, env, v, known)
             code = point.converted(point.code(v.value), v.kind)
