@@ -73,6 +73,10 @@ def _with_running_sums(
     if found is None:
         return plan
     graph, telescopes = found
+    for name in {r for t in telescopes for r in (t.copy_of, t.cotangent)}:
+        wish = form if isinstance(form, str) else form.get(name, "auto")
+        if wish.partition(":")[0] not in ("auto", "chunked"):
+            return plan
     if isinstance(form, Mapping):
         copies = {t.copy_of: t.state for t in telescopes}
         wishes = [(name, wish) for state, wish in form.items() for name in (state, copies.get(state))]
