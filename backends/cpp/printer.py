@@ -348,8 +348,8 @@ class _Printer:
         body: list[str] = []
         rooms: list[str] = []
         if once:
-            stores = tuple(k.Store(b.name, s.value, s.span) for s, b in once)
-            p = k.Pass("once", (), k.For(1, False, (), stores), ())
+            body_ = (*(s for s, _ in once), *(k.Store(b.name, s.target) for s, b in once))
+            p = k.Pass("once", (), k.For(1, False, (), body_), ())
             program = replace(self.program, buffers=(*self.program.buffers, *(b for _, b in once)))
             values = Pass(program, p, {}, {}, step=True)
             cell = Cell(self, values, Schedule(), 0)
