@@ -27,8 +27,8 @@ class Machine:
     stepwise: bool = False
 
 
-# "cpu" is a core of a current server under PyTorch, "cpp" one under generated C++; GPUs have their data sheets' figures,
-# products in TF32.
+# "cpu" is a core of a current server under PyTorch, "cpp" one under generated C++; GPUs have the figures of their data
+# sheets, products in TF32.
 MACHINES: dict[str, Machine] = {
     m.name: m
     for m in (

@@ -6,7 +6,7 @@ The backward runs each chunk again, from the last to the first, beginning with t
 holds a state for each chunk, and all that a chunk computes anew of one chunk at a time:
 
     memory(c) = L/c states + RERUN * c states           least at c = sqrt(L / RERUN)
-    time(c)   = the forms' own estimates at this chunk length
+    time(c)   = the forms' own estimates at this chunk length, and the states written and read
 
 The chunk taken is the cheapest in time of those whose memory is at most TWICE the least, or a TENTH of what the caller
 holds: inputs, outputs and the gradients of both. A form that works in matrix products has a length of its own, as has
@@ -26,6 +26,8 @@ from ssmc.recurrence.nodes import Analysis, Component
 from ssmc.step.nodes import Register, StepGraph
 
 CUTS = (16, 32, 64, 128, 256, 512, 1024, 2048)  # the chunk lengths to choose from
+# Of machines that run a tile of the channels at a time, whose chunk is to stay in the nearest cache.
+STEPWISE_CUTS = (16, 32, 64)
 RERUN = 4  # tiles as large as the states of a chunk that its backward holds: states, their cotangents, decay, product
 TWICE, TENTH = 2, 0.1
 
@@ -68,16 +70,19 @@ def _balanced(
     graph = analysis.graph
     boundary = sum(entry_elements(graph.register[r], q) for r in held)
     step = sum(int(q.elements(graph.register[r].axes)) for component, _ in recurrent for r in component.registers)
-    memory = {c: boundary * q.ceil_div(q.length, c) + RERUN * step * min(c, q.length) for c in CUTS}
+    cuts = STEPWISE_CUTS if at.stepwise else CUTS
+    memory = {c: boundary * q.ceil_div(q.length, c) + RERUN * step * min(c, q.length) for c in cuts}
     axes = [*(p.axes for p in graph.inputs), *(o.axes for o in graph.outputs)]
     caller = 2 * q.length * sum(int(q.elements(x)) for x in axes)
     allowed = max(TWICE * min(memory.values()), TENTH * caller)
     subjects = [(choice.form, Subject.of(analysis, component)) for component, choice in recurrent]
 
     def seconds(chunk: int) -> float:
-        return sum(estimate(form, subject, q, chunk).seconds(at) for form, subject in subjects)
+        moved = 2 * WORD * q.batch * boundary * q.ceil_div(q.length, chunk)
+        computing = sum(estimate(form, subject, q, chunk).seconds(at) for form, subject in subjects)
+        return float(moved / at.bandwidth + computing)
 
-    return min((c for c in CUTS if memory[c] <= allowed), key=seconds)
+    return min((c for c in cuts if memory[c] <= allowed), key=seconds)
 
 
 def entry_elements(r: Register, q: Quantities) -> int:
