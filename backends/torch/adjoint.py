@@ -1,7 +1,9 @@
-"""A recurrence with a backward of its own, copied into generated modules as the helpers of support.py are.
+"""Affine recurrences, step after step, copied into generated modules as the helpers of support.py are.
 
-Recorded step by step, an affine update costs the backward several operations for every one of the forward. Its adjoint
-is the same recurrence from the last step to the first, so it needs one a step, and the rest for all steps at once.
+`_affine_loop` is for modules whose gradients are programs of their own, `_affine_steps` for those that autograd records:
+saved ones, and whole pasts. Recorded step by step, an affine update costs the backward several operations for every one
+of the forward. Its adjoint is the same recurrence from the last step to the first, so it needs one a step, and the rest
+for all steps at once.
 """
 
 from __future__ import annotations
@@ -10,6 +12,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+
+def _affine_loop(decay: Tensor, drive: Tensor, h: Tensor, reverse: bool = False) -> Tensor:
+    """h = decay_t * h + drive_t for all steps of a tile, from h; `reverse`: from the last step to the first."""
+    states = drive.new_empty(drive.shape)
+    rows = list(zip(decay.unbind(1), drive.unbind(1), states.unbind(1), strict=True))
+    for decay_t, drive_t, h_t in reversed(rows) if reverse else rows:
+        h = torch.addcmul(drive_t, decay_t, h, out=h_t)
+    return states
 
 
 class _AffineSteps(torch.autograd.Function):

@@ -90,6 +90,8 @@ class Expressions:
                 return self._print(arg)
             case n.Pick(arg=arg, axis=axis, index=index):
                 return f"{self._postfix(arg)}.select({arg.axes.index(axis)}, {index})", POSTFIX
+            case n.Flip(arg=n.Lag(arg=n.Flip()), axis=n.TIME):
+                return self._reordered(*self._as_made(node), node.axes)
             case n.Flip(arg=arg, axis=axis):
                 return f"{self._postfix(arg)}.flip({arg.axes.index(axis)})", POSTFIX
             case n.Start(arg=arg, axis=axis):
@@ -149,6 +151,10 @@ class Expressions:
             case n.Lag(arg=arg, halo=halo, steps=steps):
                 lined = (n.BATCH, n.TIME, *(a for a in node.axes if a not in (n.BATCH, n.TIME)))
                 return self._helper("_lag", self._full(arg, lined), self._halo(halo, lined), str(steps)), lined
+            case n.Flip(arg=n.Lag(arg=n.Flip(arg=arg), halo=halo, steps=steps)):
+                # turned round twice: the same, looking ahead
+                lined = (n.BATCH, n.TIME, *(a for a in node.axes if a not in (n.BATCH, n.TIME)))
+                return self._helper("_lead", self._full(arg, lined), self._halo(halo, lined), str(steps)), lined
             case n.Frames():
                 return self._frames(node)
             case n.Append(arg=arg, halo=halo, axis=axis):
@@ -388,6 +394,15 @@ class Expressions:
             # elementwise, and no larger than one of them
             factor = self._wrap(self._placed(x, small, large), PRODUCT + 1)
             operands = [((f"{self._wrap(y, PRODUCT)} * {factor}", PRODUCT), large), *rest]
+        if len(operands) == 2:
+            (y, small), (x, large) = sorted(operands, key=lambda o: len(o[1]))
+            shared = {a for a in small if a in node.axes}
+            if set(small) <= set(large) and not shared <= set(large[: len(shared)]):
+                # as products of matrices there would be one for each place along an inner axis
+                product = f"({self._wrap(x, PRODUCT)} * {self._wrap(self._placed(y, small, large), PRODUCT + 1)})"
+                dims = ", ".join(str(large.index(a)) for a in node.over)
+                code = f"{product}.sum({dims})" if len(node.over) == 1 else f"{product}.sum(({dims}))"
+                return self._reordered((code, POSTFIX), tuple(a for a in large if a not in node.over), node.axes)
         letters = _letters([a for _, axes in operands for a in axes])
         # an axis to be summed that no factor has cannot be: reduce checked it
         pattern = ",".join("".join(letters[a] for a in axes) for _, axes in operands)

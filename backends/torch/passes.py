@@ -130,7 +130,7 @@ class _Pass:
             code = ex.code(s.value) if b.role == "boundary" else self.scope.stored(inner, s.value, b.axes, b.kind)
             out.append(f"{INDENT}{s.buffer}_parts.append({code})")
         call = f"{self.function}({', '.join(['steps', *arguments])})"
-        if self.loop.recompute:
+        if self.loop.recompute and self.scope.recorded:
             self.scope.used.add("_recomputed")
             call = f"_recomputed({self.function}, {', '.join(['steps', *arguments])})"
         results = [*self.carried, *(f"{s}_part" for s in self.stores)]
@@ -222,31 +222,37 @@ class _Pass:
         return out
 
     def _affine(self, loop: k.For, names: Names, lets: dict[str, Axes]) -> list[str] | None:
-        """The lines of a loop that only does  h = decay * h + drive  elementwise; None for any other."""
+        """The lines of a loop that only does  h = decay * h + drive, or  h = decay * (h + drive), elementwise."""
         match loop.carries, loop.body:
             case (
                 (k.Carry(target=h, init=init),),
-                (k.Let(target=new, value=value, span=span), k.Set(value=set_to), k.Store(buffer=scratch, value=stored)),
-            ) if set_to is new and stored is new:
-                pass
-            case (
-                (k.Carry(target=h, init=init),),
-                (k.Set(value=value), k.Store(buffer=scratch, value=stored, span=span)),
-            ) if stored is value:
+                (*named, k.Set(value=set_to), k.Store(buffer=scratch, value=stored, span=span)),
+            ) if set_to is stored:
                 pass
             case _:
                 return None
-        found = _decay_and_drive(value, h)
+        arena, inner = self.scope.graph.arena, dict[Node, Node]()
+        for s in named:
+            if not isinstance(s, k.Let):
+                return None
+            inner[s.target] = arena.substitute([s.value], inner.get)[0]
+            span = s.span if s.target is stored else span
+        found = _decay_and_drive(inner.get(stored, stored), h)
         b = self.buffers[scratch]
         if found is None or b.axes != (n.BATCH, n.TIME, *h.axes[1:]) or h.axes[:1] != (n.BATCH,):
             return None
         scope, ex = self.scope, self.scope.expressions(names)
-        tiles = [scope.stored(ex, self._tile(x, lets), b.axes, b.kind) for x in found]
-        scope.used.update(("_AffineSteps", "_apply", "_affine_steps"))
-        if loop.reverse:
-            tiles = [method(x, "flip(1)") for x in tiles]
-        code = f"_affine_steps({', '.join([*tiles, ex.code(init)])})"
-        code, last = (f"{code}.flip(1)", "0") if loop.reverse else (code, "-1")
+        decay, drive = (self._tile(x, lets) for x in found[:2])
+        scaled = arena.mul(decay, drive) if found[2] else drive
+        tiles = [scope.stored(ex, x, b.axes, b.kind) for x in (decay, scaled)]
+        last = "0" if loop.reverse else "-1"
+        if not scope.recorded:
+            scope.used.add("_affine_loop")
+            code = f"_affine_loop({', '.join([*tiles, ex.code(init), *(['True'] if loop.reverse else [])])})"
+        else:
+            scope.used.update(("_AffineSteps", "_apply", "_affine_steps"))
+            tiles = [method(x, "flip(1)") for x in tiles] if loop.reverse else tiles
+            code = f"_affine_steps({', '.join([*tiles, ex.code(init)])}){'.flip(1)' if loop.reverse else ''}"
         return [assign(scratch, code, span), f"{h.name} = {scratch}[:, {last}].clone()  # a view would keep the tile"]
 
     def _tile(self, leaf: Node, lets: dict[str, Axes]) -> Node:
@@ -326,14 +332,14 @@ def _in_place(loop: k.For) -> dict[Local, Local]:
     return found
 
 
-def _decay_and_drive(value: Node, h: Local) -> tuple[Node, Node] | None:
-    """The leaves a and b of  a * h + b; None where it is anything else."""
-    if not (isinstance(value, n.Map) and value.op == "add" and value.kind in ("real", "complex")):
+def _decay_and_drive(value: Node, h: Local) -> tuple[Node, Node, bool] | None:
+    """The leaves a and b of  a * h + b, or of  a * (h + b): then with True. None where it is anything else."""
+    if not (isinstance(value, n.Map) and value.kind in ("real", "complex")):
         return None
-    for product, drive in (value.args, value.args[::-1]):
-        if isinstance(product, n.Map) and product.op == "mul" and h in product.args:
-            decay = product.args[1 - product.args.index(h)]
-            leaves = (decay, drive)
-            if all(isinstance(x, n.Local | n.Load) and x is not h and x.kind == h.kind for x in leaves):
-                return leaves
+    inner = {"add": "mul", "mul": "add"}.get(value.op)
+    for part, other in (value.args, value.args[::-1]) if inner else ():
+        if isinstance(part, n.Map) and part.op == inner and h in part.args:
+            beside = part.args[1 - part.args.index(h)]
+            if all(isinstance(x, n.Local | n.Load) and x is not h and x.kind == h.kind for x in (beside, other)):
+                return (beside, other, False) if value.op == "add" else (other, beside, True)
     return None

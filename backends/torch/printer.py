@@ -32,8 +32,11 @@ SAVING = "tuple[tuple[Tensor, ...], dict[str, Any], dict[str, Tensor]]"
 
 
 def print_program(program: k.Program, standalone: bool = False) -> str:
-    """The module's text, before formatting. With `standalone` it has `apply` too, which a person calls."""
-    scope = Scope(program)
+    """The module's text, before formatting. With `standalone` it has `apply` too, which a person calls.
+
+    Autograd records what a standalone module does; the others have programs for their gradients, but for whole pasts.
+    """
+    scope = Scope(program, recorded=standalone or any(r.depth.unbounded for r in program.graph.registers))
     functions = [initial(scope), _sequence(scope)]
     if program.step:
         functions.append(_step(scope))
@@ -260,10 +263,10 @@ def _returned(scope: Scope, codes: Mapping[str, str]) -> str:
 
 
 HELPERS = (
-    support._precision, support._shift, support._solve, support._lag, support._tail, support._frames, support._delayed,
+    support._precision, support._shift, support._solve, support._lag, support._lead, support._tail, support._frames, support._delayed,
     support._logsumexp, support._logaddexp, support._number, support._phi, support._matrix_phi,
     support._halves, support._filled, support._scores, support._gather,
     support._prefix, support._powers, support._geometric, support._moment,
     support._fft_conv, support._recomputed, support._measured, support._common, support._flat,
-    adjoint._AffineSteps, adjoint._apply, adjoint._affine_steps,
+    adjoint._affine_loop, adjoint._AffineSteps, adjoint._apply, adjoint._affine_steps,
 )  # fmt: skip

@@ -19,9 +19,10 @@ Names = dict[tuple[str, str], str]  # ("local" | "load" | "size" | "prefix", nam
 
 
 class Scope:
-    """Of a program."""
+    """Of a program. `recorded`: autograd will differentiate what the module does; else it has a program for that."""
 
-    def __init__(self, program: k.Program) -> None:
+    def __init__(self, program: k.Program, recorded: bool = True) -> None:
+        self.recorded = recorded
         self.program, self.graph = program, program.graph
         self.buffers = {b.name: b for b in program.buffers}
         self.used: set[str] = set()

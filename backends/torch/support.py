@@ -53,6 +53,12 @@ def _lag(x: Tensor, halo: Tensor, steps: int) -> Tensor:
     return torch.cat([before, x], 1).narrow(1, 0, x.shape[1])
 
 
+def _lead(x: Tensor, halo: Tensor, steps: int) -> Tensor:
+    """x ahead by `steps`; the last steps of `halo` come after it, the last of all first."""
+    after = halo.narrow(1, halo.shape[1] - steps, steps)
+    return torch.cat([x, after if steps == 1 else after.flip(1)], 1).narrow(1, steps, x.shape[1])
+
+
 def _tail(x: Tensor, halo: Tensor) -> Tensor:
     """The delay line after x, and nothing else of x."""
     depth, steps = halo.shape[1], x.shape[1]
