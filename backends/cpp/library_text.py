@@ -20,7 +20,9 @@ from typing import Literal
 Real = Literal["float", "double"]
 
 # What has to be defined first stands first.
-FILES = ("types", "exponentials", "activations", "trigonometry", "complex", "integers", "memory")
+FILES = (
+    "types", "exponentials", "activations", "trigonometry", "complex", "integers", "memory", "access", "cells", "linear",
+)  # fmt: skip
 
 OPERATORS: dict[str, tuple[str, str]] = {
     "neg": ("prefix", "-"),

@@ -17,7 +17,7 @@ import torch
 from ssmc.backends.cpp.call import DTYPES, Caller, Result, dtype_name
 from ssmc.backends.cpp.library import Library, extension, load
 from ssmc.backends.cpp.signature import Printed, Slot
-from ssmc.backends.cpp.values import NotPrintable
+from ssmc.backends.cpp.value import NotPrintable
 from torch import Tensor
 
 from ssmc.diagnostics import CompilerBug

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from ssmc.backends.cpp.values import Pass, Value
+from ssmc.backends.cpp.value import Value
+from ssmc.backends.cpp.values import Pass
 
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Node

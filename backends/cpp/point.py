@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from ssmc.backends.cpp.library_text import CONDITION_OPERATORS
 from ssmc.backends.cpp.library_text import OPERATORS as FUNCTIONS
-from ssmc.backends.cpp.values import NotPrintable, Pass, Value
+from ssmc.backends.cpp.value import NotPrintable, Value
+from ssmc.backends.cpp.values import Pass
 
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
@@ -26,7 +27,20 @@ if TYPE_CHECKING:
 SCALAR: dict[Kind, str] = {"bool": "bool", "int": "i64", "real": "real", "complex": "cx<real>"}
 VECTOR: dict[Kind, str] = {"bool": "vmask", "int": "vint", "real": "vreal", "complex": "cx<vreal>"}
 
-_LEVEL = {"*": 80, "/": 80, "+": 75, "-": 75, "<": 60, "<=": 60, ">": 60, ">=": 60, "==": 55, "!=": 55, "&": 50, "|": 40}
+_LEVEL = {
+    "*": 80,
+    "/": 80,
+    "+": 75,
+    "-": 75,
+    "<": 60,
+    "<=": 60,
+    ">": 60,
+    ">=": 60,
+    "==": 55,
+    "!=": 55,
+    "&": 50,
+    "|": 40,
+}
 ATOM = 100
 
 
@@ -169,8 +183,11 @@ class Point:
 
     def map(self, node: n.Map) -> Code:
         op, args = node.op, [self.code(x) for x in node.args]
-        if op == "pow" and isinstance(node.args[1], n.Const) and node.args[1].value in (2, -1, 0.5) and (
-            args[0].kind in ("real", "complex")
+        if (
+            op == "pow"
+            and isinstance(node.args[1], n.Const)
+            and node.args[1].value in (2, -1, 0.5)
+            and (args[0].kind in ("real", "complex"))
         ):
             simple = self._power(args[0], node.args[1].value)
             if simple is not None:
@@ -211,7 +228,13 @@ class Point:
         """A constant that the program may have a name for."""
         while isinstance(node, n.Local):
             named = self.of.named.get(node.name)
-            node = named.value if isinstance(named, Value) else named if named is not None else self.cell.once_value(node.name)
+            node = (
+                named.value
+                if isinstance(named, Value)
+                else named
+                if named is not None
+                else self.cell.once_value(node.name)
+            )
         if not isinstance(node, n.Const):
             raise NotPrintable("an order that is not a number")
         return int(node.value)  # type: ignore[arg-type]
@@ -340,7 +363,7 @@ def _constant(value: object, kind: Kind) -> Code:
 
 def _real(x: float) -> str:
     if math.isnan(x):
-        return "real(__builtin_nan(\"\"))"
+        return 'real(__builtin_nan(""))'
     if math.isinf(x):
         return "INFINITE" if x > 0 else "-INFINITE"
     return f"real({x!r})"

@@ -1,26 +1,30 @@
 """A kernel program as one C++ file: what a call gives, what is computed once, the passes, and the two functions.
 
-    support          types and mathematics, only what is used
-    namespace        of `sequence` and of `step`: `Call`, the pointers, strides and sizes of a call, then its passes,
-                     each a function of one cell and the loop over the cells
-    extern "C"       ssmc_sequence, ssmc_step (signature.py)
+support          types and mathematics, only what is used
+namespace        of `sequence` and of `step`: `Call`, the pointers, strides and sizes of a call, then its passes,
+                 each a function of one cell and the loop over the cells
+extern "C"       ssmc_sequence, ssmc_step (signature.py)
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
-from ssmc.backends.cpp.cell import INDENT, Cell, _indented, _times
-from ssmc.backends.cpp.nests import Nest
-from ssmc.backends.cpp.point import SCALAR, Env, Index, Point
-from ssmc.backends.cpp.reductions import identity, joined, reduction
-from ssmc.backends.cpp.schedule import Schedule, choose
-from ssmc.backends.cpp.signature import Printed, Signature, Slot
+from ssmc.backends.cpp.cell import Cell
 from ssmc.backends.cpp.library_text import names as support_names
 from ssmc.backends.cpp.library_text import support_text
-from ssmc.backends.cpp.values import BEGUN, NotPrintable, Pass, Value
+from ssmc.backends.cpp.nests import Nest
+from ssmc.backends.cpp.point import SCALAR, Env, Index
+from ssmc.backends.cpp.reductions import reduction
+from ssmc.backends.cpp.schedule import Schedule, choose
+from ssmc.backends.cpp.serial import Serial
+from ssmc.backends.cpp.signature import Printed, Signature, Slot
+from ssmc.backends.cpp.sweeps import Sweeps
+from ssmc.backends.cpp.texts import INDENT, indented, term, times
+from ssmc.backends.cpp.value import BEGUN, NotPrintable
+from ssmc.backends.cpp.values import Pass
 
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
@@ -28,17 +32,133 @@ from ssmc.expr.nodes import Axes, Node
 from ssmc.kernel import nodes as k
 
 KEYWORDS = set(
-    """alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const constexpr continue
-    decltype default delete do double dynamic_cast else enum explicit export extern false float for friend goto if inline
-    int long mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected public register return
-    short signed sizeof static struct switch template this throw true try typedef typeid typename union unsigned using
-    virtual void volatile wchar_t while xor xor_eq real i64 bits vreal vmask vint cx c b t r q s start stop chunk last
-    length batch t0 threads scratch rows steps load store fetch put get first splat room pad vectors main std linux unix
-    once sequence step Call Scratch LANES INLINE RARE AVX512_POWERS""".split()
+    [
+        "alignas",
+        "alignof",
+        "and",
+        "and_eq",
+        "asm",
+        "auto",
+        "bitand",
+        "bitor",
+        "bool",
+        "break",
+        "case",
+        "catch",
+        "char",
+        "class",
+        "compl",
+        "const",
+        "constexpr",
+        "continue",
+        "decltype",
+        "default",
+        "delete",
+        "do",
+        "double",
+        "dynamic_cast",
+        "else",
+        "enum",
+        "explicit",
+        "export",
+        "extern",
+        "false",
+        "float",
+        "for",
+        "friend",
+        "goto",
+        "if",
+        "inline",
+        "int",
+        "long",
+        "mutable",
+        "namespace",
+        "new",
+        "noexcept",
+        "not",
+        "not_eq",
+        "nullptr",
+        "operator",
+        "or",
+        "or_eq",
+        "private",
+        "protected",
+        "public",
+        "register",
+        "return",
+        "short",
+        "signed",
+        "sizeof",
+        "static",
+        "struct",
+        "switch",
+        "template",
+        "this",
+        "throw",
+        "true",
+        "try",
+        "typedef",
+        "typeid",
+        "typename",
+        "union",
+        "unsigned",
+        "using",
+        "virtual",
+        "void",
+        "volatile",
+        "wchar_t",
+        "while",
+        "xor",
+        "xor_eq",
+        "real",
+        "i64",
+        "bits",
+        "vreal",
+        "vmask",
+        "vint",
+        "cx",
+        "c",
+        "b",
+        "t",
+        "r",
+        "q",
+        "s",
+        "start",
+        "stop",
+        "chunk",
+        "last",
+        "length",
+        "batch",
+        "t0",
+        "threads",
+        "scratch",
+        "rows",
+        "steps",
+        "load",
+        "store",
+        "fetch",
+        "put",
+        "get",
+        "first",
+        "splat",
+        "room",
+        "pad",
+        "vectors",
+        "main",
+        "std",
+        "linux",
+        "unix",
+        "once",
+        "sequence",
+        "step",
+        "Call",
+        "Scratch",
+        "LANES",
+        "INLINE",
+        "RARE",
+        "AVX512_POWERS",
+    ]
 )
-
-# Cells that add to common sums go in so many groups at most, whatever the number of threads: the sums do not depend on it.
-GROUPS = 8
 
 STORAGE = {"bfloat16": "bf16", "float16": "f16"}
 
@@ -68,7 +188,7 @@ def printable(program: k.Program) -> bool:
     return True
 
 
-class _Printer:
+class _Printer(Serial, Sweeps):
     def __init__(
         self,
         program: k.Program,
@@ -107,7 +227,10 @@ class _Printer:
             base = re.sub(r"\W", "_", name)
             base = f"v_{base}" if not base or base[0].isdigit() or base.startswith("__") else base
             taken = set(self.names.values()) | {self.size_name(a) for a in self.axes}
-            wish, count = (f"{base}_" if base in KEYWORDS or base.startswith(("m_", "h")) and base in taken else base), 2
+            wish, count = (
+                (f"{base}_" if base in KEYWORDS or (base.startswith(("m_", "h")) and base in taken) else base),
+                2,
+            )
             while wish in KEYWORDS or wish in taken:
                 wish, count = f"{base}_{count}", count + 1
             self.names[name] = wish
@@ -171,7 +294,7 @@ class _Printer:
         step = "1"
         for a in reversed(axes):
             strides[a] = step
-            step = _times(step, (lengths or {}).get(a) or self._length(a))
+            step = times(step, (lengths or {}).get(a) or self._length(a))
         self.fixed[name] = strides
         self.fields[name] = (SCALAR[kind], ())  # type: ignore[index]
         self.own[name] = step
@@ -198,16 +321,11 @@ class _Printer:
             self.stepping = stepping
             parts += self._namespace(title, stepping)
         body = "\n".join(parts)
-        calls = set(re.findall(r"[A-Za-z_]\w*", body)) | {"load", "store", "load1", "store1"}
-        access = ACCESS + (ACCESS_COMPLEX if "cx" in calls else "") + (ACCESS_INTEGER if "vint" in calls else "")
-        if "lanes_from" in calls or self.integers:
-            calls.add("vint")
-            access = ACCESS + (ACCESS_COMPLEX if "cx" in calls else "") + ACCESS_INTEGER
-        if self.linear:
-            calls.add("m_abs")
-        known = sorted(calls & support_names())
-        support = support_text(known, self.real, self.lanes)  # type: ignore[arg-type]
-        text = "\n".join([self._header(), support, OWN, access, *([LINEAR.replace("UNIT_COMPLEX", UNIT if "cx" in calls else "")] if self.linear else []), body, ""])
+        words = set(re.findall(r"[A-Za-z_]\w*", body))
+        if self.integers:
+            words.add("vint")
+        support = support_text(sorted(words & support_names()), self.real, self.lanes)  # type: ignore[arg-type]
+        text = "\n".join([self._header(), support, body, ""])
         slots = tuple(s for s, _ in self._slots(False))
         return Printed(text, Signature(slots, tuple(self.axes)))
 
@@ -282,9 +400,24 @@ class _Printer:
         fields += [f"{self.fields[x][0]} *{x};" for x in names]
         if sized:
             fields.append(f"i64 {', '.join(sized)};")
-        out = ["", f"namespace {title} {{", "", "// What a call gives: pointers, strides in elements, sizes.", "struct Call {"]
-        out += _indented(fields)
-        out += ["};", "", "static Call unpacked(const i64 *w) {", f"{INDENT}Call c;", *_indented(unpack), f"{INDENT}return c;", "}", ""]
+        out = [
+            "",
+            f"namespace {title} {{",
+            "",
+            "// What a call gives: pointers, strides in elements, sizes.",
+            "struct Call {",
+        ]
+        out += indented(fields)
+        out += [
+            "};",
+            "",
+            "static Call unpacked(const i64 *w) {",
+            f"{INDENT}Call c;",
+            *indented(unpack),
+            f"{INDENT}return c;",
+            "}",
+            "",
+        ]
         out += prepared + passes
         out += self._run(names, calls, bool(prepared))
         out += [f"}}  // namespace {title}", ""]
@@ -310,6 +443,9 @@ class _Printer:
             assert depth is not None
             lengths[n.LAG] = f"({self.size(depth.axis)} + {depth.steps})" if depth.axis else str(depth.steps)
         self._contiguous(self.identifier(b.name), (b.axes[0], n.TIME, *b.axes[1:]), b.kind, lengths)
+
+    def reduction(self, cell: Cell, nest: Nest) -> list[str]:
+        return reduction(cell, nest)
 
     # -- once ----------------------------------------------------------------------------------------------------
 
@@ -359,180 +495,27 @@ class _Printer:
             self.stepping = keep
         for packed, (name, axes, order) in self.packed.items():
             env = {a: self.variable(a) for a in order}
-            to = " + ".join(_term(env[a], self.fixed[packed][a]) for a in order)
-            of = " + ".join(_term(env[a], self.stride(name, a)) for a in axes)
+            to = " + ".join(term(env[a], self.fixed[packed][a]) for a in order)
+            of = " + ".join(term(env[a], self.stride(name, a)) for a in axes)
             lines = [f"{packed}[{to}] = load1(&{name}[{of}]);"]
             for a in reversed(order):
                 size = self.size(a)
-                lines = [f"for (i64 {env[a]} = 0; {env[a]} < {size}; {env[a]}++) {{", *_indented(lines), "}"]
+                lines = [f"for (i64 {env[a]} = 0; {env[a]} < {size}; {env[a]}++) {{", *indented(lines), "}"]
             body += lines
         if not body:
             return []
-        head = ["// What depends on params only, and tensors laid out for the lanes.", "static bool prepare(const Call &c) {"]
+        head = [
+            "// What depends on params only, and tensors laid out for the lanes.",
+            "static bool prepare(const Call &c) {",
+        ]
         if rooms:
-            begin = [f"char *const memory = allocated({' + '.join(rooms)});", "if (!memory) return false;", "Scratch scratch{memory};"]
+            begin = [
+                f"char *const memory = allocated({' + '.join(rooms)});",
+                "if (!memory) return false;",
+                "Scratch scratch{memory};",
+            ]
             body = [*begin, *body, "free(memory);"]
-        return [*head, *_indented([*self._prologue(body), *body, "return true;"]), "}", ""]
-
-    # -- a pass --------------------------------------------------------------------------------------------------
-
-    def _pass(self, values: Pass, schedule: Schedule, number: int, title: str) -> list[str]:
-        cell = Cell(self, values, schedule, number)
-        body = cell.text()
-        s = schedule
-        extra: list[tuple[str, str, str]] = []  # (variable, count, first index from the cell's number)
-        if s.batch == 1:
-            extra.append(("b", "c.batch", "{}"))
-        else:
-            extra.append(("b", f"(c.batch + {s.batch - 1}) / {s.batch}", f"{{}} * {s.batch}"))
-        if not values.sequential and not self.stepping:
-            extra.append(("t", f"(c.length + {s.time - 1}) / {s.time}" if s.time > 1 else "c.length", f"{{}} * {s.time}" if s.time > 1 else "{}"))
-        for a in s.grid:
-            size = self._c(self.size(a))
-            if a == s.lane and s.blocked:
-                width = s.vectors * self.lanes
-                extra.append((self.variable(a), f"({size} + {width - 1}) / {width}", f"{{}} * {width}"))
-            else:
-                extra.append((self.variable(a), size, "{}"))
-        arguments = ", ".join(f"i64 {v}" for v, _, _ in extra)
-        arguments += "".join(f", {self.fields[x][0]} *__restrict {x}" for x in cell.partials)
-        locals_ = []
-        if s.batch > 1:
-            locals_.append(f"const i64 rows = b + {s.batch} < batch ? {s.batch} : batch - b;")
-        if s.time > 1:
-            locals_.append(f"const i64 steps = t + {s.time} < length ? {s.time} : length - t;")
-        text = [*locals_, *body]
-        out = [f"// --- {title}", f"// {s.words()}"]
-        out += [f"static void cell_{number}(const Call &c, Scratch scratch, {arguments}) {{"]
-        out += _indented([*self._prologue(text), *text])
-        out += ["}", ""]
-        if cell.afterwards:
-            out += [f"static void after_{number}(const Call &c, i64 b) {{"]
-            out += _indented([*self._prologue(cell.afterwards), *cell.afterwards])
-            out += ["}", ""]
-        if cell.partials:
-            out += self._summed(cell, number)
-        counts = [f"n_{v}" for v, _, _ in extra]
-        lines = [f"const i64 {c} = {count};" for c, (_, count, _) in zip(counts, extra, strict=True)]
-        lines.append(f"const i64 cells = {' * '.join(counts)};")
-        rooms = [self._c(x) for x in cell.scratch]
-        total = " + ".join(rooms) if rooms else "0"
-        lines.append(f"const i64 bytes = {total};")
-        lines.append("char *const memory = bytes ? allocated(bytes * c.threads) : nullptr;")
-        lines.append("if (bytes && !memory) return false;")
-        if cell.partials:
-            lines += self._grouped(cell, number, extra, counts)
-            out += [f"static bool pass_{number}(const Call &c) {{", *_indented(lines), "}", ""]
-            return out
-        lines.append("#pragma omp parallel for schedule(static) num_threads(c.threads) if (cells > 1)")
-        decode = ["i64 rest = cell;"]
-        values_: list[str] = []
-        for c, (v, _, first) in list(zip(counts, extra, strict=True))[::-1]:
-            decode.append(f"const i64 {v} = {first.format(f'(rest % {c})')};")
-            decode.append(f"rest /= {c};")
-        values_ = [v for v, _, _ in extra]
-        decode.pop()
-        decode.append(f"cell_{number}(c, Scratch{{memory + thread() * bytes}}, {', '.join(values_)});")
-        lines += ["for (i64 cell = 0; cell < cells; cell++) {", *_indented(decode), "}"]
-        if cell.afterwards:
-            lines.append(f"for (i64 b = 0; b < c.batch; b++) after_{number}(c, b);")
-        lines += ["free(memory);", "return true;"]
-        out += [f"static bool pass_{number}(const Call &c) {{", *_indented(lines), "}", ""]
-        return out
-
-    def _grouped(
-        self, cell: Cell, number: int, extra: list[tuple[str, str, str]], counts: list[str]
-    ) -> list[str]:
-        """The loop over cells that add to common sums: a group of cells adds to parts of its own, in order."""
-        names = list(cell.partials)
-        lines = [f"const i64 rows = n_b, inside = cells / (rows ? rows : 1), groups = inside < {GROUPS} ? inside : {GROUPS};"]
-        for name in names:
-            element = self.fields[name][0]
-            size = self._c(self.part_size[name])
-            lines.append(f"const i64 {name}_size = {size};")
-            lines.append(f"{element} *const {name} = ({element} *)allocated(groups * {name}_size * i64(sizeof({element})));")
-            lines.append(f"if (!{name}) return false;")
-        lines.append("#pragma omp parallel for schedule(static) num_threads(c.threads) if (rows * groups > 1)")
-        body = ["const i64 b = job / groups, group = job % groups;"]
-        for name in names:
-            body.append(f"{self.fields[name][0]} *const part_{name} = {name} + group * {name}_size;")
-            body.append(f"cleared(part_{name} + b * ({name}_size / rows), {name}_size / rows);")
-        body.append("for (i64 cell = group * inside / groups; cell < (group + 1) * inside / groups; cell++) {")
-        decode = ["i64 rest = cell;"]
-        for c, (v, _, first) in list(zip(counts, extra, strict=True))[:0:-1]:
-            decode.append(f"const i64 {v} = {first.format(f'(rest % {c})')};")
-            decode.append(f"rest /= {c};")
-        decode.pop()
-        arguments = ", ".join(["b", *(v for v, _, _ in extra[1:]), *(f"part_{name}" for name in names)])
-        decode.append(f"cell_{number}(c, Scratch{{memory + thread() * bytes}}, {arguments});")
-        body += [*_indented(decode), "}"]
-        lines += ["for (i64 job = 0; job < rows * groups; job++) {", *_indented(body), "}"]
-        for name, v in cell.partials.items():
-            timed = n.TIME in self.part_axes[name]
-            jobs = "rows * c.length" if timed else "rows"
-            where = "job / c.length, job % c.length" if timed else "job, 0"
-            lines.append("#pragma omp parallel for schedule(static) num_threads(c.threads)")
-            lines.append(f"for (i64 job = 0; job < {jobs}; job++) sum_{name}(c, {name}, groups, {name}_size, {where});")
-            lines.append(f"free({name});")
-            del v
-        return [*lines, "free(memory);", "return true;"]
-
-    def _summed(self, cell: Cell, number: int) -> list[str]:
-        """Functions that add up the parts of the groups, in order."""
-        out: list[str] = []
-        for name, v in cell.partials.items():
-            b = cell.values.buffers[v.store]
-            axes = b.axes
-            env = {n.BATCH: "b", n.TIME: "t"} | {a: self.variable(a) for a in axes if a not in (n.BATCH, n.TIME)}
-            of = " + ".join(_term(env[a], self.fixed[name][a]) for a in axes)
-            target = self.target(v.store)
-            to = " + ".join(_term(env[a], self.stride(target, a)) for a in axes)
-            element = self.fields[name][0]
-            start = f"{SCALAR[b.kind]} sum = {identity('sum', b.kind)};"
-            if b.role == "state":
-                begin = " + ".join(_term(env[a], self.stride(self.identifier(v.store), a)) for a in axes)
-                start = f"{SCALAR[b.kind]} sum = load1(&{self.identifier(v.store)}[{begin}]);"
-            lines = [start, f"for (i64 g = 0; g < groups; g++) sum = sum + {name}[g * size + {of}];", f"store1(&{target}[{to}], sum);"]
-            for a in reversed([a for a in axes if a not in (n.BATCH, n.TIME)]):
-                lines = [f"for (i64 {env[a]} = 0; {env[a]} < {self.size(a)}; {env[a]}++) {{", *_indented(lines), "}"]
-            head = f"static void sum_{name}(const Call &c, const {element} *{name}, i64 groups, i64 size, i64 b, i64 t) {{"
-            out += ["// The parts of the groups of cells, in order.", head, *_indented([*self._prologue(lines, {name}), *lines]), "}", ""]
-        return out
-
-    def part(self, v: Value, name: str, b: k.Buffer) -> None:
-        """A tensor of parts: like the whole, once for each group of cells."""
-        self._contiguous(name, b.axes, b.kind)
-        self.part_size[name] = self.own.pop(name)
-        self.part_axes[name] = b.axes
-
-    def _c(self, text: str) -> str:
-        """An expression of sizes, outside a cell."""
-        names = {self.size_name(a) for a in self.axes} | {"batch", "length"}
-        return re.sub(r"\b[A-Za-z_]\w*\b", lambda m: f"c.{m[0]}" if m[0] in names else m[0], text)
-
-    def _prologue(self, body: list[str], given: Iterable[str] = ()) -> list[str]:
-        """The parts of a call that a function uses, as variables of its own."""
-        found = set(re.findall(r"[A-Za-z_]\w*", "\n".join(body)))
-        out: list[str] = []
-        stores = {s.buffer for p in self.program.passes for s in p.loop.body if isinstance(s, k.Store)}
-        written = {self.target(b.name) for b in self.program.buffers if b.role in ("output", "state")}
-        written |= {self.target(b.name) for b in self.program.buffers if b.role == "saved" and b.name in stores}
-        for name, (element, words) in self.fields.items():
-            if name in found and name not in self.part_size:
-                const = "" if name in written or name in self.fixed else "const "
-                restrict = "" if name in self.fixed else "__restrict "
-                out.append(f"{const}{element} *{restrict}const {name} = c.{name};")
-                found |= set()
-            used = [w for w in words if w in found]
-            if used:
-                out.append(f"const i64 {', '.join(f'{w} = c.{w}' for w in used)};")
-        strides = "\n".join(out)
-        del strides
-        sizes = [self.size_name(a) for a in self.axes if a not in self.sizes] + ["batch", "length"]
-        used = [x for x in sizes if x in found]
-        if used:
-            out.append(f"const i64 {', '.join(f'{x} = c.{x}' for x in used)};")
-        return out
+        return [*head, *indented([*self._prologue(body), *body, "return true;"]), "}", ""]
 
     def _run(self, own: list[str], calls: list[str], prepared: bool) -> list[str]:
         lines = ["Call c = unpacked(call);"]
@@ -548,82 +531,7 @@ class _Printer:
         if own:
             lines.append("free(memory);")
         lines.append("return done ? 0 : 1;")
-        return ["static i64 run(const i64 *call) {", *_indented(lines), "}"]
-
-    # -- what cells ask for --------------------------------------------------------------------------------------
-
-    def reduction(self, cell: Cell, nest: Nest) -> list[str]:
-        return reduction(cell, nest)
-
-    def serial(self, cell: Cell, nest: Nest) -> list[str]:
-        (v,) = nest.values
-        node = v.special
-        match node:
-            case n.Cumulative(op=op, arg=arg, axis=axis, reverse=reverse):
-                return self._cumulative(cell, nest, v, op, arg, axis, reverse)
-            case n.Solve() | n.Expm():
-                return self._square(cell, nest, v, node)
-        return cell._loops(nest, lambda env: self._serial_body(cell, v, env), {})
-
-    def _serial_body(self, cell: Cell, v: Value, env: Env) -> list[str]:
-        point = Point(cell, env, v, {})
-        code = point.converted(point.code(v.special if v.special is not None else v.value), v.kind)
-        if v.store:
-            return [cell.stored(v, code, env)]
-        if v.place is not None and v in cell.placed:
-            return [cell._assign(v.place, code, env)]
-        return [cell._assign(v, code, env)]
-
-    def _cumulative(
-        self, cell: Cell, nest: Nest, v: Value, op: str, arg: Node, axis: str, reverse: bool
-    ) -> list[str]:
-        outer = replace_axes(nest, tuple(a for a in nest.axes if a != axis))
-        i = self.variable(axis)
-
-        def body(env: Env) -> list[str]:
-            inside = {**env, axis: Index(i, i)}
-            point = Point(cell, inside, v, {})
-            term = point.converted(point.code(arg), v.kind).text
-            size = self.size(axis)
-            head = f"for (i64 {i} = {size} - 1; {i} >= 0; {i}--) {{" if reverse else f"for (i64 {i} = 0; {i} < {size}; {i}++) {{"
-            lines = [joined(op, "running", term), cell._assign(v, point.converted_name("running", v.kind), inside)]
-            return [f"{SCALAR[v.kind]} running = {identity(op, v.kind)};", head, *_indented(lines), "}"]
-
-        return ["{", *_indented(cell._loops(outer, body, {})), "}"]
-
-    def _square(self, cell: Cell, nest: Nest, v: Value, node: n.Solve | n.Expm) -> list[str]:
-        row, col = node.row, node.col
-        element = SCALAR[v.kind]
-        size = self.size(row)
-        i, j = self.variable(row), self.variable(col)
-        outer = replace_axes(nest, tuple(a for a in nest.axes if a not in (row, *((col,) if isinstance(node, n.Expm) else ()))))
-
-        def body(env: Env) -> list[str]:
-            inside = {**env, row: Index(i, i), col: Index(j, j)}
-            point = Point(cell, inside, v, {})
-            entry = point.converted(point.code(node.matrix), v.kind).text
-            lines = [f"{element} *const matrix = scratch.take<{element}>({size} * {size} * 2), *const answer = matrix + {size} * {size};"]
-            lines += [f"for (i64 {i} = 0; {i} < {size}; {i}++)", f"{INDENT}for (i64 {j} = 0; {j} < {size}; {j}++) matrix[{i} * {size} + {j}] = {entry};"]
-            if isinstance(node, n.Solve):
-                rhs = point.converted(point.code(node.rhs), v.kind).text
-                lines += [f"for (i64 {i} = 0; {i} < {size}; {i}++) answer[{i}] = {rhs};", f"solve(matrix, answer, {size});"]
-                out = cell._assign(v, point.converted_name(f"answer[{i}]", v.kind), inside)
-                return [*lines, f"for (i64 {i} = 0; {i} < {size}; {i}++) {out}"]
-            lines.append(f"exponential<{node.order}>(matrix, answer, {size});")
-            out = cell._assign(v, point.converted_name(f"answer[{i} * {size} + {j}]", v.kind), inside)
-            return [*lines, f"for (i64 {i} = 0; {i} < {size}; {i}++)", f"{INDENT}for (i64 {j} = 0; {j} < {size}; {j}++) {out}"]
-
-        self.linear = True
-        cell.scratch_needs.append(f"room({size} * {size} * 2, sizeof({element}))")
-        return cell._loops(outer, lambda env: ["{", *_indented(["Scratch rest = scratch;", *(x.replace("scratch.take", "rest.take") for x in body(env))]), "}"], {})
-
-
-def replace_axes(nest: Nest, axes: Axes) -> Nest:
-    return Nest(axes, None, nest.over, nest.values, nest.serial)
-
-
-def _term(index: str, stride: str) -> str:
-    return index if stride == "1" else f"{index} * {stride}"
+        return ["static i64 run(const i64 *call) {", *indented(lines), "}"]
 
 
 def _product_of(size: Node, sizes: Mapping[str, int]) -> int | None:
@@ -637,172 +545,3 @@ def _product_of(size: Node, sizes: Mapping[str, int]) -> int | None:
             return None if a is None or b is None else a * b
         case _:
             return None
-
-
-ACCESS = """
-// --- access: LANES elements from p on, stride apart, of which `left` are there --------------------------------------
-
-template <class T> RARE auto fetch_rest(const T *p, i64 stride, i64 left) {
-    T row[LANES] = {};
-    for (i64 i = 0; i < LANES && i < left; i++) row[i] = p[i * stride];
-    return load(row);
-}
-template <class T> INLINE auto fetch(const T *p, i64 stride, i64 left) {
-    if (__builtin_expect(stride == 1 && left >= LANES, 1)) return load(p);
-    return fetch_rest(p, stride, left);
-}
-template <class T, class V> RARE void put_rest(T *p, i64 stride, i64 left, V x) {
-    T row[LANES];
-    store(row, x);
-    for (i64 i = 0; i < LANES && i < left; i++) p[i * stride] = row[i];
-}
-template <class T, class V> INLINE void put(T *p, i64 stride, i64 left, V x) {
-    if (__builtin_expect(stride == 1 && left >= LANES, 1)) store(p, x);
-    else put_rest(p, stride, left, x);
-}
-template <class T, class V> INLINE void put_added(T *p, i64 stride, i64 left, V x) {
-    put(p, stride, left, fetch(p, stride, left) + x);
-}
-template <class T> INLINE void cleared(T *p, i64 n) {
-    for (i64 i = 0; i < n; i++) p[i] = T{};
-}
-
-// The lanes that are there.
-INLINE vmask among(i64 left) {
-    vmask lane;
-    for (int i = 0; i < LANES; i++) lane[i] = i;
-    return lane < bits(left < LANES ? left : LANES);
-}
-INLINE vreal first(vreal x, i64 left, real rest) { return among(left) ? x : splat(rest); }
-INLINE vmask first(vmask x, i64 left, bool rest) { return among(left) ? x : splat(rest); }
-"""
-
-ACCESS_COMPLEX = """
-INLINE cx<vreal> first(cx<vreal> x, i64 left, cx<real> rest) {
-    return {first(x.re, left, rest.re), first(x.im, left, rest.im)};
-}
-"""
-
-ACCESS_INTEGER = """
-INLINE vint lanes_from(i64 x) {
-    vi64 lane;
-    for (int i = 0; i < LANES; i++) lane[i] = i;
-    return {lane + x};
-}
-INLINE vint first(vint x, i64 left, i64 rest) {
-    for (int i = 0; i < LANES; i++) x.v[i] = i < left ? x.v[i] : rest;
-    return x;
-}
-"""
-
-UNIT = "template <> struct unit_of<cx<real>> { static cx<real> one() { return {real(1), real(0)}; } };"
-
-LINEAR = """
-// --- small matrices ------------------------------------------------------------------------------------------------
-
-template <class T> struct unit_of { static T one() { return T(1); } };
-UNIT_COMPLEX
-template <class T> INLINE T unit() { return unit_of<T>::one(); }
-
-// b = inverse(a) b, by elimination with row pivots; a is overwritten.
-template <class T> static void solve(T *a, T *b, i64 n) {
-    for (i64 k = 0; k < n; k++) {
-        i64 p = k;
-        for (i64 i = k + 1; i < n; i++)
-            if (m_abs(a[i * n + k]) > m_abs(a[p * n + k])) p = i;
-        if (p != k) {
-            for (i64 j = 0; j < n; j++) {
-                T x = a[k * n + j];
-                a[k * n + j] = a[p * n + j];
-                a[p * n + j] = x;
-            }
-            T x = b[k];
-            b[k] = b[p];
-            b[p] = x;
-        }
-        for (i64 i = k + 1; i < n; i++) {
-            const T f = a[i * n + k] / a[k * n + k];
-            for (i64 j = k + 1; j < n; j++) a[i * n + j] = a[i * n + j] - f * a[k * n + j];
-            b[i] = b[i] - f * b[k];
-        }
-    }
-    for (i64 i = n - 1; i >= 0; i--) {
-        T x = b[i];
-        for (i64 j = i + 1; j < n; j++) x = x - a[i * n + j] * b[j];
-        b[i] = x / a[i * n + i];
-    }
-}
-
-// phi_k(a) = sum of a^j / (j + k)!, phi_0 = exp. The exponential of a with k shift blocks beside it,
-//     [a 1 0; 0 0 1; 0 0 0],
-// has it in its last block; that by Taylor's series of a / 2^s, squared s times.
-template <int K, class T> static void exponential(const T *a, T *out, i64 n) {
-    const i64 m = n * (K + 1), size = m * m;
-    T *const x = (T *)allocated(4 * size * i64(sizeof(T))), *const term = x + size, *const sum = term + size;
-    T *const next = sum + size;
-    for (i64 i = 0; i < size; i++) x[i] = T{};
-    for (i64 i = 0; i < n; i++)
-        for (i64 j = 0; j < n; j++) x[i * m + j] = a[i * n + j];
-    for (i64 i = 0; i < m - n; i++) x[i * m + n + i] = unit<T>();
-    real norm = 0;
-    for (i64 i = 0; i < m; i++) {
-        real row = 0;
-        for (i64 j = 0; j < m; j++) row += m_abs(x[i * m + j]);
-        norm = row > norm ? row : norm;
-    }
-    int squarings = 0;
-    real scale = 1;
-    for (; norm * scale > real(0.5) && squarings < 1100; squarings++) scale *= real(0.5);
-    for (i64 i = 0; i < size; i++) x[i] = x[i] * scale, term[i] = sum[i] = T{};
-    for (i64 i = 0; i < m; i++) term[i * m + i] = sum[i * m + i] = unit<T>();
-    const auto product = [&](const T *p, const T *q, T *r, real factor) {
-        for (i64 i = 0; i < m; i++)
-            for (i64 j = 0; j < m; j++) {
-                T s = T{};
-                for (i64 l = 0; l < m; l++) s = s + p[i * m + l] * q[l * m + j];
-                r[i * m + j] = s * factor;
-            }
-    };
-    for (int k = 1; k <= 18; k++) {
-        product(term, x, next, real(1) / k);
-        for (i64 i = 0; i < size; i++) term[i] = next[i], sum[i] = sum[i] + next[i];
-    }
-    for (int k = 0; k < squarings; k++) {
-        product(sum, sum, next, real(1));
-        for (i64 i = 0; i < size; i++) sum[i] = next[i];
-    }
-    for (i64 i = 0; i < n; i++)
-        for (i64 j = 0; j < n; j++) out[i * n + j] = sum[i * m + (m - n) + j];
-    free(x);
-}
-"""
-
-OWN = """
-// --- memory ------------------------------------------------------------------------------------------------------
-
-extern "C" void *aligned_alloc(std::size_t, std::size_t) noexcept;
-extern "C" void free(void *) noexcept;
-#ifdef _OPENMP
-extern "C" int omp_get_thread_num(void) noexcept;
-INLINE i64 thread() { return omp_get_thread_num(); }
-#else
-INLINE i64 thread() { return 0; }
-#endif
-
-INLINE i64 vectors(i64 n) { return (n + LANES - 1) / LANES; }
-
-// Bytes for `count` elements, with room to begin at a multiple of 64 and not at one of 4096.
-INLINE i64 room(i64 count, i64 size) { return (count * size + 127) / 64 * 64; }
-
-INLINE char *allocated(i64 bytes) { return (char *)aligned_alloc(64, (bytes + 127) / 64 * 64); }
-
-// Memory given out piece by piece.
-struct Scratch {
-    char *at;
-    template <class T> T *take(i64 count) {
-        T *p = (T *)at;
-        at += room(count, sizeof(T));
-        return p;
-    }
-};
-"""

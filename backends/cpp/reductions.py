@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from ssmc.backends.cpp.nests import Nest
 from ssmc.backends.cpp.point import SCALAR, VECTOR, Code, Env, Index, Point
-from ssmc.backends.cpp.values import NotPrintable, Value
+from ssmc.backends.cpp.texts import enclosed
+from ssmc.backends.cpp.value import NotPrintable, Value
 
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Kind
@@ -97,7 +98,7 @@ class _Reduction:
             tail = f"{var}_0 + s < {size} ? {var}_0 + s : {size} - 1"
         body = self._inside(env, block, bool(heads) and "q += " in "".join(heads), shared, tail)
         for head in reversed(heads):
-            body = self.cell.enclosed(head, body)
+            body = enclosed(head, body)
         return body
 
     def _shared(self, outer: list[str]) -> str | None:
@@ -168,7 +169,7 @@ class _Reduction:
         unroll = self._unroll(heads)
         for i, head in enumerate(reversed(heads)):
             lead = [unroll] if unroll and i == len(heads) - 1 else []
-            body = [*lead, *cell.enclosed(head, body)]
+            body = [*lead, *enclosed(head, body)]
         out += body
         out += self._finish(env, names, place, block, chunked, shared, clamp)
         return out
@@ -254,7 +255,7 @@ class _Reduction:
             code = Code(text, 100, v.kind, lanes)
             out.append(self._keep(v, code, inner))
         for head in reversed(heads):
-            out = cell.enclosed(head, out)
+            out = enclosed(head, out)
         return out
 
     def _keep(self, v: Value, code: Code, env: Env) -> str:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ssmc.backends.cpp.values import Pass, Value
+from ssmc.backends.cpp.value import Value
+from ssmc.backends.cpp.values import Pass
 
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node

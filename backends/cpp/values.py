@@ -13,7 +13,8 @@ the steps of a chunk, and a value that another group, or another step, needs is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from ssmc.backends.cpp.lines import Lines
+from ssmc.backends.cpp.value import AFTER, BEGUN, Group, NotPrintable, Value, makes, serial, uses, word
 
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Kind, Node, _holds_nodes
@@ -22,75 +23,7 @@ from ssmc.kernel import nodes as k
 from ssmc.source import Span
 
 
-class NotPrintable(Exception):
-    """What the program holds and this backend has no code for; another backend runs it."""
-
-
-BEGUN = ("boundary", "saved")  # of what a chunk begins with
-AFTER = 1 << 20  # the group of what is computed when all steps of a chunk are done
-
-
-@dataclass(eq=False)
-class Value:
-    """One value. `axes` are those of its array, without time; `over` the axes that `op` reduces, time perhaps among them.
-
-    `timed`: it is another one at every step. `carry`: it lives from step to step, and `value` is what it begins with.
-    `store`: it is written to that buffer and not kept. `total`: it is added to that carry.
-    `serial`: how it is computed where lanes cannot work along an axis (`cumulative`, `shift`, `solve`, `expm`).
-    """
-
-    name: str
-    axes: Axes
-    kind: Kind
-    value: Node
-    op: str = ""
-    over: Axes = ()
-    timed: bool = True
-    group: int = 0
-    span: Span | None = None
-    carry: bool = False
-    store: str = ""
-    total: Value | None = None
-    serial: bool = False
-    special: Node | None = None
-    place: Value | None = None  # the carry whose array it takes, its next value
-    crosses: bool = False  # read in another group: kept for every step of the chunk
-    reads: list[Value] = field(default_factory=list)
-    stands: dict[Node, Value] = field(default_factory=dict)  # parts of its expression that are values of their own
-    before: list[Value] = field(default_factory=list)  # of a carry: what its first value needs
-    old: list[Value] = field(default_factory=list)  # values of which it reads the one of the step before
-    behind: list[Value] = field(default_factory=list)  # stores of the sequences that it reads at other steps
-
-    @property
-    def only(self) -> Value | None:
-        """The value that it is a copy of."""
-        return self.reads[0] if len(self.reads) == 1 and self.copies else None
-
-    copies: bool = False
-
-    def __repr__(self) -> str:
-        return f"<{self.name} {self.axes} over {self.over} group {self.group}>"
-
-
-@dataclass(frozen=True, eq=False)
-class Line:
-    """Values of `signal` at earlier steps (later ones, where `reverse`), and what came before the sequence."""
-
-    signal: Node  # a Load of a whole sequence
-    halo: Node  # a Load of a state entry, oldest first
-    reverse: bool
-
-
-@dataclass
-class Group:
-    """One sweep over the steps of a chunk."""
-
-    reverse: bool | None = None
-    values: list[Value] = field(default_factory=list)
-    sequential: bool = False
-
-
-class Pass:
+class Pass(Lines):
     """The values of a pass, in order."""
 
     def __init__(
@@ -171,7 +104,7 @@ class Pass:
 
     def _in_order(self, body: tuple[k.Statement, ...]) -> list[k.Statement]:
         """Loops in the other direction first, with what they need: the pass's own then takes what reads either."""
-        made = {name: s for s in body for name in _makes(s)}
+        made = {name: s for s in body for name in makes(s)}
         first: set[int] = set()
         todo = [s for s in body if isinstance(s, k.For) and s.reverse != self.reverse]
         while todo:
@@ -179,7 +112,7 @@ class Pass:
             if id(s) in first:
                 continue
             first.add(id(s))
-            todo += [made[name] for name in _uses(s) if name in made and made[name] is not s]
+            todo += [made[name] for name in uses(s) if name in made and made[name] is not s]
         return [s for s in body if id(s) in first] + [s for s in body if id(s) not in first]
 
     def _statement(self, s: k.Statement, inside: bool) -> None:
@@ -312,7 +245,9 @@ class Pass:
                 return
             added = self._added(target, value)
             if added is not None:
-                total = Value(f"{carry.name}_sum", carry.axes, carry.kind, added.arg, "sum", added.over, True, span=span)
+                total = Value(
+                    f"{carry.name}_sum", carry.axes, carry.kind, added.arg, "sum", added.over, True, span=span
+                )
                 total.total = carry
                 self.totals.append(total)
                 self._place(total)
@@ -371,7 +306,7 @@ class Pass:
         v = Value(self.fresh(name), axes, node.kind, node, timed=timed, span=span)
         if isinstance(node, n.Reduce):
             v.op, v.over, v.value = node.op, node.over, node.arg
-        elif _serial(node):
+        elif serial(node):
             v.serial, v.special = not isinstance(node, n.Shift | n.Flip), node
         self.of[node] = v
         return self._place(v)
@@ -439,7 +374,9 @@ class Pass:
         v = Value(f"store {buffer}", axes, b.kind, node, timed=n.TIME in b.axes or self.step, span=span, store=buffer)
         v.group = group
         base = node
-        while isinstance(base, n.Local) and isinstance(self.named.get(base.name), n.Node) and base.name not in self.lines:
+        while (
+            isinstance(base, n.Local) and isinstance(self.named.get(base.name), n.Node) and base.name not in self.lines
+        ):
             base = self.named[base.name]  # type: ignore[assignment]
         v.copies = isinstance(base, n.Local | n.Reduce) or (isinstance(base, n.Load) and base.buffer in self.scratch)
         return v
@@ -492,7 +429,7 @@ class Pass:
             return
         if not root and self._own_place(node):
             # a Reduce or the like inside an expression: a value by a name that says what it is
-            self._stand(v, node, self._value(f"{v.name.removeprefix('store ')}_{_word(node)}", node, v.span))
+            self._stand(v, node, self._value(f"{v.name.removeprefix('store ')}_{word(node)}", node, v.span))
             return
         match node:
             case n.Local(name=name):
@@ -517,20 +454,22 @@ class Pass:
                 self._needs(v, halo)
             case n.Tail():
                 self._line(v, node)
-            case n.Prefix() | n.Scores() | n.Gather() | n.FftConv() | n.Geometric() | n.Moment() | n.Append() | n.Start():
+            case (
+                n.Prefix() | n.Scores() | n.Gather() | n.FftConv() | n.Geometric() | n.Moment() | n.Append() | n.Start()
+            ):
                 raise NotPrintable(type(node).__name__)
             case n.Table() | n.Draw():
                 raise NotPrintable(type(node).__name__)
             case _:
                 kids = n.children(node)
-                if _serial(node) and root:
+                if serial(node) and root:
                     # its operand is read at other indices: it needs an array
                     for x in kids:
                         self._arrays(v, x)
                     return
                 for x in kids:
                     if self._worth(x, node):
-                        self._stand(v, x, self._value(f"{v.name.removeprefix('store ')}_{_word(x)}", x, v.span))
+                        self._stand(v, x, self._value(f"{v.name.removeprefix('store ')}_{word(x)}", x, v.span))
                     else:
                         self._needs(v, x)
 
@@ -541,7 +480,7 @@ class Pass:
             self._stand(v, node, self._value(f"{v.name}_arg", node, v.span))
 
     def _own_place(self, node: Node) -> bool:
-        return isinstance(node, n.Reduce) or _serial(node)
+        return isinstance(node, n.Reduce) or serial(node)
 
     def _worth(self, child: Node, parent: Node) -> bool:
         """Whether part of an expression is computed before the loops over axes that it does not have."""
@@ -552,7 +491,7 @@ class Pass:
 
     def _costly(self, node: Node) -> bool:
         if isinstance(node, n.Map):
-            return OPS[node.op].cost > 1 and node.op != "where" or any(map(self._costly, node.args))
+            return (OPS[node.op].cost > 1 and node.op != "where") or any(map(self._costly, node.args))
         return isinstance(node, n.Rename | n.Pick) and self._costly(node.arg)
 
     def _stand(self, v: Value, node: Node, made: Value) -> None:
@@ -573,90 +512,6 @@ class Pass:
             self._needs(v, found)
         elif name in self.lines:
             raise NotPrintable(f"the delay line {name} itself")
-
-    # -- delay lines ---------------------------------------------------------------------------------------------
-
-    def chunk_lag(self, node: n.Lag) -> Value | None:
-        """The value of this chunk that is read some steps before, where it begins with a state and not with a line."""
-        if self._line_carry(node.halo) or n.LAG in node.halo.axes:
-            return None
-        signal = self._signal(node.arg)
-        if isinstance(signal, n.Local):
-            found = self.named.get(signal.name)
-            return found if isinstance(found, Value) else None
-        if isinstance(signal, n.Load) and signal.buffer in self.scratch:
-            return self.scratch[signal.buffer]
-        return None
-
-    def begins(self, halo: Node, carry: Value) -> bool:
-        """Whether `halo` is a carry itself."""
-        return carry.value is halo or (isinstance(halo, n.Local) and self.named.get(halo.name) is carry)
-
-    def reversed(self, halo: Node) -> bool:
-        """Whether what began with `halo` runs from the last step to the first."""
-        while True:
-            match halo:
-                case n.Local(name=name) if name in self.lines:
-                    halo = self.lines[name]
-                case n.Local(name=name):
-                    found = self.named.get(name)
-                    halo = found.value if isinstance(found, Value) else found  # type: ignore[assignment]
-                case n.Load(buffer=buffer) if buffer in self.line_starts:
-                    halo = self.line_starts[buffer]
-                case n.Load(buffer=buffer):
-                    entry = self.buffers[buffer].entry
-                    return self.graph.register[entry].reverse
-                case _:
-                    kids = n.children(halo)
-                    if not kids:
-                        raise NotPrintable("a delay line that begins with nothing")
-                    halo = kids[0]
-
-    def _line_carry(self, halo: Node) -> bool:
-        if isinstance(halo, n.Load) and self.buffers[halo.buffer].role in BEGUN:
-            return n.LAG in halo.axes
-        return isinstance(halo, n.Local) and halo.name in self.lines
-
-    def _line(self, v: Value, node: n.Lag | n.Frames | n.Tail) -> None:
-        if isinstance(node, n.Frames) and not self._line_carry(node.halo):
-            # a window over what a loop over the steps carries, or over a state entry
-            self._needs(v, node.arg)
-            self._needs(v, node.halo)
-            return
-        signal = self._signal(node.arg)
-        if isinstance(signal, n.Load) and self.buffers[signal.buffer].role in ("input", "workspace"):
-            return
-        if isinstance(node.halo, n.Load) and self.buffers[node.halo.buffer].role in BEGUN:
-            raise NotPrintable("a delay line of what a chunk computes again")
-        if self.inside or self.step:
-            raise NotPrintable("a delay line inside a loop over the steps")
-        if signal not in self.promoted:
-            axes = (n.BATCH, n.TIME, *(a for a in signal.axes if a not in (n.BATCH, n.TIME)))
-            name = self.fresh(f"{_label(signal)}_line")
-            self.spare[name] = self.buffers[name] = k.Buffer(name, axes, signal.kind, "workspace")
-            store = self._place(self._stored(name, signal, v.span, 0))
-            self.promoted[signal] = self.arena.load(name, axes, signal.kind), store
-        v.behind.append(self.promoted[signal][1])
-
-    def line(self, node: n.Lag | n.Frames | n.Tail) -> Line:
-        """What a delay line's value is read from."""
-        signal = self._signal(node.arg)
-        load = signal if isinstance(signal, n.Load) else self.promoted[signal][0]
-        load = self.promoted[signal][0] if signal in self.promoted else load
-        halo = node.halo
-        if isinstance(halo, n.Local):
-            halo = self.lines[halo.name]
-        return Line(load, halo, self.reversed(node.halo))
-
-    def _signal(self, arg: Node) -> Node:
-        """The sequence that a delay line delays, in the order of time."""
-        while True:
-            if isinstance(arg, n.Flip) and arg.axis == n.TIME:
-                arg = arg.arg
-            elif isinstance(arg, n.Local) and isinstance(self.named.get(arg.name), Node):
-                arg = self.named[arg.name]  # type: ignore[assignment]
-            else:
-                return arg
 
     # -- where values go -----------------------------------------------------------------------------------------
 
@@ -684,49 +539,3 @@ class Pass:
 
     def _recurrent(self, v: Value) -> bool:
         return any(r.carry for r in v.reads)
-
-
-def _makes(s: k.Statement) -> set[str]:
-    """The names that a statement gives values."""
-    match s:
-        case k.Let(target=target):
-            return {target.name}
-        case k.For(carries=carries, body=body):
-            return {c.target.name for c in carries} | {x.buffer for x in body if isinstance(x, k.Store)}
-        case _:
-            return set()
-
-
-def _uses(s: k.Statement) -> set[str]:
-    match s:
-        case k.For(carries=carries, body=body):
-            roots = [c.init for c in carries]
-            roots += [x.value for x in body if isinstance(x, k.Let | k.Set | k.Store)]
-        case k.Let(value=value) | k.Set(value=value) | k.Store(value=value):
-            roots = [value]
-        case _:
-            roots = []
-    return {x.name if isinstance(x, n.Local) else x.buffer for x in n.postorder(roots) if isinstance(x, n.Local | n.Load)}
-
-
-def _serial(node: Node) -> bool:
-    """Whether a node reads its operand at other indices along an axis: no lanes there."""
-    return (
-        isinstance(node, n.Cumulative | n.Solve | n.Expm)
-        or (isinstance(node, n.Shift))
-        or (isinstance(node, n.Flip) and node.axis != n.TIME)
-    )
-
-
-def _label(node: Node) -> str:
-    return node.name if isinstance(node, n.Local) else "signal"
-
-
-def _word(node: Node) -> str:
-    match node:
-        case n.Reduce(op=op):
-            return op
-        case n.Map(op=op):
-            return op
-        case _:
-            return type(node).__name__.lower()

@@ -1,0 +1,100 @@
+"""Delay lines: which sequence one delays, and what stood in it before the sequence or the chunk began."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ssmc.backends.cpp.value import BEGUN, Line, NotPrintable, Value, label
+
+from ssmc.expr import nodes as n
+from ssmc.expr.nodes import Node
+from ssmc.kernel import nodes as k
+
+if TYPE_CHECKING:
+    from ssmc.backends.cpp.values import Pass
+
+
+class Lines:
+    """What a pass knows of its delay lines."""
+
+    def chunk_lag(self: Pass, node: n.Lag) -> Value | None:
+        """The value of this chunk that is read some steps before, where it begins with a state and not with a line."""
+        if self._line_carry(node.halo) or n.LAG in node.halo.axes:
+            return None
+        signal = self._signal(node.arg)
+        if isinstance(signal, n.Local):
+            found = self.named.get(signal.name)
+            return found if isinstance(found, Value) else None
+        if isinstance(signal, n.Load) and signal.buffer in self.scratch:
+            return self.scratch[signal.buffer]
+        return None
+
+    def begins(self: Pass, halo: Node, carry: Value) -> bool:
+        """Whether `halo` is a carry itself."""
+        return carry.value is halo or (isinstance(halo, n.Local) and self.named.get(halo.name) is carry)
+
+    def reversed(self: Pass, halo: Node) -> bool:
+        """Whether what began with `halo` runs from the last step to the first."""
+        while True:
+            match halo:
+                case n.Local(name=name) if name in self.lines:
+                    halo = self.lines[name]
+                case n.Local(name=name):
+                    found = self.named.get(name)
+                    halo = found.value if isinstance(found, Value) else found  # type: ignore[assignment]
+                case n.Load(buffer=buffer) if buffer in self.line_starts:
+                    halo = self.line_starts[buffer]
+                case n.Load(buffer=buffer):
+                    entry = self.buffers[buffer].entry
+                    return self.graph.register[entry].reverse
+                case _:
+                    kids = n.children(halo)
+                    if not kids:
+                        raise NotPrintable("a delay line that begins with nothing")
+                    halo = kids[0]
+
+    def _line_carry(self: Pass, halo: Node) -> bool:
+        if isinstance(halo, n.Load) and self.buffers[halo.buffer].role in BEGUN:
+            return n.LAG in halo.axes
+        return isinstance(halo, n.Local) and halo.name in self.lines
+
+    def _line(self: Pass, v: Value, node: n.Lag | n.Frames | n.Tail) -> None:
+        if isinstance(node, n.Frames) and not self._line_carry(node.halo):
+            # a window over what a loop over the steps carries, or over a state entry
+            self._needs(v, node.arg)
+            self._needs(v, node.halo)
+            return
+        signal = self._signal(node.arg)
+        if isinstance(signal, n.Load) and self.buffers[signal.buffer].role in ("input", "workspace"):
+            return
+        if isinstance(node.halo, n.Load) and self.buffers[node.halo.buffer].role in BEGUN:
+            raise NotPrintable("a delay line of what a chunk computes again")
+        if self.inside or self.step:
+            raise NotPrintable("a delay line inside a loop over the steps")
+        if signal not in self.promoted:
+            axes = (n.BATCH, n.TIME, *(a for a in signal.axes if a not in (n.BATCH, n.TIME)))
+            name = self.fresh(f"{label(signal)}_line")
+            self.spare[name] = self.buffers[name] = k.Buffer(name, axes, signal.kind, "workspace")
+            store = self._place(self._stored(name, signal, v.span, 0))
+            self.promoted[signal] = self.arena.load(name, axes, signal.kind), store
+        v.behind.append(self.promoted[signal][1])
+
+    def line(self: Pass, node: n.Lag | n.Frames | n.Tail) -> Line:
+        """What a delay line's value is read from."""
+        signal = self._signal(node.arg)
+        load = signal if isinstance(signal, n.Load) else self.promoted[signal][0]
+        load = self.promoted[signal][0] if signal in self.promoted else load
+        halo = node.halo
+        if isinstance(halo, n.Local):
+            halo = self.lines[halo.name]
+        return Line(load, halo, self.reversed(node.halo))
+
+    def _signal(self: Pass, arg: Node) -> Node:
+        """The sequence that a delay line delays, in the order of time."""
+        while True:
+            if isinstance(arg, n.Flip) and arg.axis == n.TIME:
+                arg = arg.arg
+            elif isinstance(arg, n.Local) and isinstance(self.named.get(arg.name), Node):
+                arg = self.named[arg.name]  # type: ignore[assignment]
+            else:
+                return arg

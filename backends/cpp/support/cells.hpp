@@ -1,0 +1,32 @@
+// Memory of a call and of its cells.
+
+//: allocated free
+extern "C" void *aligned_alloc(std::size_t, std::size_t) noexcept;
+extern "C" void free(void *) noexcept;
+INLINE char *allocated(i64 bytes) { return (char *)aligned_alloc(64, (bytes + 127) / 64 * 64); }
+
+//: thread
+#ifdef _OPENMP
+extern "C" int omp_get_thread_num(void) noexcept;
+INLINE i64 thread() { return omp_get_thread_num(); }
+#else
+INLINE i64 thread() { return 0; }
+#endif
+
+//: vectors
+INLINE i64 vectors(i64 n) { return (n + LANES - 1) / LANES; }
+
+//: room
+// Bytes for `count` elements, with room to begin at a multiple of 64 and not at one of 4096.
+INLINE i64 room(i64 count, i64 size) { return (count * size + 127) / 64 * 64; }
+
+//: Scratch
+// Memory given out piece by piece.
+struct Scratch {
+    char *at;
+    template <class T> T *take(i64 count) {
+        T *p = (T *)at;
+        at += room(count, sizeof(T));
+        return p;
+    }
+};

@@ -1,0 +1,126 @@
+"""One value of a pass: what is computed, over which axes, and what it reads; and the sweeps that values stand in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ssmc.expr import nodes as n
+from ssmc.expr.nodes import Axes, Kind, Node
+from ssmc.kernel import nodes as k
+from ssmc.source import Span
+
+
+class NotPrintable(Exception):
+    """What the program holds and this backend has no code for; another backend runs it."""
+
+
+BEGUN = ("boundary", "saved")  # of what a chunk begins with
+AFTER = 1 << 20  # the group of what is computed when all steps of a chunk are done
+
+
+@dataclass(eq=False)
+class Value:
+    """One value. `axes` are those of its array, without time; `over` the axes that `op` reduces, time perhaps among them.
+
+    `timed`: it is another one at every step. `carry`: it lives from step to step, and `value` is what it begins with.
+    `store`: it is written to that buffer and not kept. `total`: it is added to that carry.
+    `serial`: how it is computed where lanes cannot work along an axis (`cumulative`, `shift`, `solve`, `expm`).
+    """
+
+    name: str
+    axes: Axes
+    kind: Kind
+    value: Node
+    op: str = ""
+    over: Axes = ()
+    timed: bool = True
+    group: int = 0
+    span: Span | None = None
+    carry: bool = False
+    store: str = ""
+    total: Value | None = None
+    serial: bool = False
+    special: Node | None = None
+    place: Value | None = None  # the carry whose array it takes, its next value
+    crosses: bool = False  # read in another group: kept for every step of the chunk
+    reads: list[Value] = field(default_factory=list)
+    stands: dict[Node, Value] = field(default_factory=dict)  # parts of its expression that are values of their own
+    before: list[Value] = field(default_factory=list)  # of a carry: what its first value needs
+    old: list[Value] = field(default_factory=list)  # values of which it reads the one of the step before
+    behind: list[Value] = field(default_factory=list)  # stores of the sequences that it reads at other steps
+
+    @property
+    def only(self) -> Value | None:
+        """The value that it is a copy of."""
+        return self.reads[0] if len(self.reads) == 1 and self.copies else None
+
+    copies: bool = False
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.axes} over {self.over} group {self.group}>"
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """Values of `signal` at earlier steps (later ones, where `reverse`), and what came before the sequence."""
+
+    signal: Node  # a Load of a whole sequence
+    halo: Node  # a Load of a state entry, oldest first
+    reverse: bool
+
+
+@dataclass
+class Group:
+    """One sweep over the steps of a chunk."""
+
+    reverse: bool | None = None
+    values: list[Value] = field(default_factory=list)
+    sequential: bool = False
+
+
+def makes(s: k.Statement) -> set[str]:
+    """The names that a statement gives values."""
+    match s:
+        case k.Let(target=target):
+            return {target.name}
+        case k.For(carries=carries, body=body):
+            return {c.target.name for c in carries} | {x.buffer for x in body if isinstance(x, k.Store)}
+        case _:
+            return set()
+
+
+def uses(s: k.Statement) -> set[str]:
+    match s:
+        case k.For(carries=carries, body=body):
+            roots = [c.init for c in carries]
+            roots += [x.value for x in body if isinstance(x, k.Let | k.Set | k.Store)]
+        case k.Let(value=value) | k.Set(value=value) | k.Store(value=value):
+            roots = [value]
+        case _:
+            roots = []
+    return {
+        x.name if isinstance(x, n.Local) else x.buffer for x in n.postorder(roots) if isinstance(x, n.Local | n.Load)
+    }
+
+
+def serial(node: Node) -> bool:
+    """Whether a node reads its operand at other indices along an axis: no lanes there."""
+    return (
+        isinstance(node, n.Cumulative | n.Solve | n.Expm)
+        or (isinstance(node, n.Shift))
+        or (isinstance(node, n.Flip) and node.axis != n.TIME)
+    )
+
+
+def label(node: Node) -> str:
+    return node.name if isinstance(node, n.Local) else "signal"
+
+
+def word(node: Node) -> str:
+    match node:
+        case n.Reduce(op=op):
+            return op
+        case n.Map(op=op):
+            return op
+        case _:
+            return type(node).__name__.lower()
