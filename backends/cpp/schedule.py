@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from ssmc.backends.cpp.value import Value
@@ -123,20 +123,22 @@ def parallel_axes(values: Pass) -> set[str]:
         for r in v.reads:
             readers.setdefault(r, []).append(v)
     for v in every:
-        if not ends(v, readers.get(v, [])):
+        if not ends(v, readers.get(v, []), values.spare):
             bad |= set(v.over)
         for node in n.postorder([v.special if v.special is not None else v.value]):
             bad |= _moves(node) if not (node in v.stands or isinstance(node, n.Reduce)) else set()
     return axes - bad
 
 
-def ends(v: Value, readers: list[Value]) -> bool:
-    """Whether a sum is only stored, or added to a total: its parts may come from several cells."""
+def ends(v: Value, readers: list[Value], lines: Collection[str]) -> bool:
+    """Whether a sum is only stored, or added to a total: its parts may come from several cells.
+
+    What is stored for delay lines of the same pass is read there."""
     if v.op != "sum" or v.kind not in ("real", "complex"):
         return False
     if v.total is not None:
         return True
-    return bool(readers) and all(r.store and r.only is v for r in readers)
+    return bool(readers) and all(r.store and r.store not in lines and r.only is v for r in readers)
 
 
 def _moves(node: Node) -> set[str]:
