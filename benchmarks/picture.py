@@ -58,16 +58,19 @@ def _panel(axes: Any, title: str, found: Mapping[str, Any]) -> None:
     colours = [OURS if s["ours"] else EASIER if s["unranked"] or s["wrong"] else THEIRS for _, s in sides]
     axes.barh(range(len(sides)), times, color=colours, height=0.75)
     axes.set_xscale("log")
-    axes.set_xlim(min(times) / 3, max(times) * 3)
+    axes.xaxis.set_minor_formatter("")
+    least = found["least"] * 1e3 if "least" in found else min(times)
+    axes.set_xlim(min(*times, least) / 2, max(times) * 4)
     axes.set_yticks(range(len(sides)), [name for name, _ in sides], fontsize=7)
     axes.tick_params(axis="x", labelsize=7)
     axes.set_title(title, fontsize=8, loc="left")
     for at, (milliseconds, (_, side)) in enumerate(zip(times, sides, strict=True)):
         ratio = side["faster than it"]
         label = f" {told(milliseconds / 1e3)}" + (f"  ({ratio:.1f} x)" if side["ours"] and ratio else "")
+        label += "  wrong" if side["wrong"] else ""
         axes.text(milliseconds, at, label, va="center", fontsize=7)
     if "least" in found:
-        axes.axvline(found["least"] * 1e3, color="black", linewidth=0.8, linestyle=":")
+        axes.axvline(least, color="black", linewidth=0.8, linestyle=":")
     for edge in ("top", "right"):
         axes.spines[edge].set_visible(False)
 
