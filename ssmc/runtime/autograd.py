@@ -28,12 +28,17 @@ def call(
     if not (transforms() or traces()):
         return recorded(operator, numbers, tensors, saved)
     tensors = [*tensors, *operator.constant_values(numbers, tensors)]
-    if traces():
-        from ssmc.runtime import library
-
-        return library.call(operator, numbers, tensors)
+    if not transforms():
+        return written_down(operator, numbers, tensors)
     made: Sequence[Tensor] = _Transformed.apply(operator, numbers, *tensors)  # type: ignore[no-untyped-call]
     return made
+
+
+def written_down(operator: Operator, numbers: Numbers, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The results, as a call in the graph that is traced."""
+    from ssmc.runtime import library
+
+    return library.call(operator, numbers, tensors)
 
 
 def recorded(
@@ -163,7 +168,8 @@ class _Transformed(torch.autograd.Function):
 
     @staticmethod
     def forward(operator: Operator, numbers: Numbers, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(operator.run(numbers, tensors[: operator.count]))
+        run = written_down if traces() else Operator.run
+        return tuple(run(operator, numbers, tensors[: operator.count]))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

@@ -134,18 +134,18 @@ def run_sequence(
     times = states.times_of(bound.given.t, batch)
     inputs = bound.flat_inputs(rows, timed=True)
     grows = {r.name: 1 for r in graph.registers if r.depth.unbounded}
-    if chunks is None and (isinstance(times, int) or len(set(times)) == 1):
-        t = times if isinstance(times, int) else times[0]
+    if chunks is None and (not isinstance(times, tuple) or len(set(times)) == 1):
+        t = times if not isinstance(times, tuple) else times[0]
         for name, dimension in grows.items():
             entries[name] = entries[name].narrow(dimension, 0, t)
         ys, new = runner.sequence(
             bound.sizes, product(batch), steps, inputs, bound.params, entries | {"t": t}, bound.precision, keep
         )
-        if not isinstance(times, int):
+        if isinstance(times, tuple):
             new = dict(new) | {"t": _times_like(bound.given.t, steps)}
     else:
         segments = tuple(Segment(row, 0, steps) for row in range(product(batch))) if chunks is None else chunks.segments
-        every = (times,) * len(segments) if isinstance(times, int) else times
+        every = (times,) * len(segments) if not isinstance(times, tuple) else times
         ys, new = run_cut(
             lambda x, count, taken, s: runner.sequence(
                 bound.sizes, count, taken, x, bound.params, s, bound.precision, keep
@@ -163,12 +163,12 @@ def run_step(graph: StepGraph, runner: Runner, bound: Bound) -> tuple[dict[str, 
     times = states.times_of(bound.given.t, batch)
     inputs = bound.flat_inputs(batch, timed=False)
     grows = {r.name: 1 for r in graph.registers if r.depth.unbounded}
-    if isinstance(times, int) or len(set(times)) == 1:
-        t = times if isinstance(times, int) else times[0]
+    if not isinstance(times, tuple) or len(set(times)) == 1:
+        t = times if not isinstance(times, tuple) else times[0]
         for name, dimension in grows.items():
             entries[name] = entries[name].narrow(dimension, 0, t)
         ys, new = runner.step(bound.sizes, product(batch), inputs, bound.params, entries | {"t": t}, bound.precision)
-        if not isinstance(times, int):
+        if isinstance(times, tuple):
             new = dict(new) | {"t": _times_like(bound.given.t, 1)}
     else:
 

@@ -108,7 +108,7 @@ def times_of(t: Any, batch: Shape) -> tuple[int, ...] | int:
     """Steps done: an int for all sequences, or one a sequence, in order. Raises SpecError."""
     if t is None:
         return 0
-    if isinstance(t, int) and not isinstance(t, bool):
+    if isinstance(t, (int, torch.SymInt)) and not isinstance(t, bool):
         return _checked(t)
     try:
         tensor = torch.as_tensor(t)

@@ -1,4 +1,7 @@
-"""The derived adjoint under PyTorch: derivatives of every order and direction, of outputs and states, mapped over."""
+"""The derived adjoint under PyTorch: derivatives of every order and direction, of outputs and states, mapped over.
+
+With the PyTorch backend, which has no compiler to wait for; what is derived knows no backend.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,7 @@ def function(name: str, states: bool = True, **options: Any) -> Callable[..., tu
                 state[key[6:]] = x
             else:
                 given[key] = x
-        y, after = compiled(name)(**given, state=state or None, return_state=True, **options)
+        y, after = compiled(name)(**given, state=state or None, return_state=True, backend="torch", **options)
         every = [y] if isinstance(y, Tensor) else list(y)
         every += [x for x in after.values() if isinstance(x, Tensor)] if states else []
         return tuple(x for x in every if x.is_floating_point() or x.is_complex())
@@ -160,7 +163,7 @@ def test_what_does_not_depend_has_no_gradient() -> None:
     """As autograd has it: None, and not zeros; and integers have none."""
     spec = ssmc.compile("ssm s\ninput x, u\nparam a, b\nstate h\nh = a*h + x\noutput y = h, z = b*u\n")
     x, u, a, b = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((2, 4), (2, 4), (), ()))
-    out, state = spec(x, u, a, b, return_state=True)
+    out, state = spec(x, u, a, b, return_state=True, backend="torch")
     for y, live in ((out.y, (x, a)), (out.z, (u, b)), (state["h"], (x, a))):
         found = torch.autograd.grad(y.sum(), (x, u, a, b), allow_unused=True, retain_graph=True)
         assert [g is not None for g in found] == [any(p is q for q in live) for p in (x, u, a, b)]
@@ -175,7 +178,7 @@ def test_nothing_has_derivatives_too(length: int, batch: int) -> None:
     f = compiled("constants")
     x = torch.zeros(batch, length, 2, dtype=torch.float64, requires_grad=True)
     a, h = (torch.ones(*shape, dtype=torch.float64, requires_grad=True) for shape in ((2,), (batch, 2)))
-    y, state = f(x=x, g=x, a=a, b=1.0, state={"h": h}, return_state=True)
+    y, state = f(x=x, g=x, a=a, b=1.0, state={"h": h}, return_state=True, backend="torch")
     first = torch.autograd.grad(y.sum() + state["h"].square().sum(), (x, a, h), create_graph=True, allow_unused=True)
     assert [None if g is None else g.shape for g in first][2] == h.shape
     if length == 0:
@@ -190,7 +193,7 @@ def test_packed_sequences() -> None:
 
     def packed(*tensors: Tensor) -> tuple[Tensor, ...]:
         x, w = tensors
-        y, state = compiled("delays")(x=x, w=w, lengths=[1, 3], return_state=True)
+        y, state = compiled("delays")(x=x, w=w, lengths=[1, 3], return_state=True, backend="torch")
         return y, state["h"], state["conv.x"]
 
     x, w, *_ = drawn("delays")
@@ -206,8 +209,8 @@ def test_steps() -> None:
 
     def stepped(*tensors: Tensor) -> tuple[Tensor, ...]:
         x, g, a, b, h = tensors
-        y, state = f.step({"h": h}, x[:, 0], g[:, 0], a, b)
-        z, state = f.step(state, x[:, 1], g[:, 1], a, b)
+        y, state = f.step({"h": h}, x[:, 0], g[:, 0], a, b, backend="torch")
+        z, state = f.step(state, x[:, 1], g[:, 1], a, b, backend="torch")
         return y, z, state["h"]
 
     assert gradcheck(stepped, (x, g, a, b, h), check_forward_ad=True)
