@@ -65,8 +65,6 @@ def nests_of(
                 continue
             if over and nest.over and nest.over != over:
                 continue
-            if (over or nest.over) and not _agrees(nest, v, over):
-                continue
             where = i
             break
         if where < 0:
@@ -76,11 +74,40 @@ def nests_of(
         nest.over = nest.over or over
         nest.values.append(v)
         at[v] = where
-    return nests
+    return _merged(nests, lag_of, of)
 
 
-def _agrees(nest: Nest, v: Value, over: frozenset[str]) -> bool:
-    """Whether a value can run in the order that a reduction asks for: its own axes outside, those it reduces inside."""
+def _merged(nests: list[Nest], lag_of: Callable[[Value], str], of: Pass) -> list[Nest]:
+    """Nests over the same axes as one, the later of them, where nothing between needs what the earlier makes.
+
+    The update of a state waits so for the readouts of the new one, and the state is passed over once.
+    """
+    for i in range(len(nests) - 2, -1, -1):
+        first = nests[i]
+        if first.serial or not first.axes:
+            continue
+        for later in nests[i + 1 :]:
+            same = set(first.axes) == set(later.axes) and first.lane == later.lane and not later.serial
+            if same and not (first.over and later.over and first.over != later.over) and _joins(first, later, of):
+                if n.LAG in first.axes and lag_of(first.values[0]) != lag_of(later.values[0]):
+                    break
+                later.values[:0] = first.values
+                later.over = later.over or first.over
+                first.values = []
+                break
+            if any(r in first.values for v in later.values for r in (*v.reads, *v.behind)):
+                break
+    return [nest for nest in nests if nest.values]
+
+
+def _joins(first: Nest, later: Nest, of: Pass) -> bool:
+    """Whether what a nest makes is read in the other only where it is made."""
+    for v in later.values:
+        for r in v.reads:
+            if r in first.values and (r.op or not pointwise(v, r, of)):
+                return False
+        if any(s in first.values for s in v.behind):
+            return False
     return True
 
 

@@ -84,7 +84,8 @@ class Point:
     # -- entry points ------------------------------------------------------------------------------------------
 
     def code(self, node: Node) -> Code:
-        made = self._code(node)
+        number = self.cell.printer.number(node) if isinstance(node, n.Map) else None  # type: ignore[attr-defined]
+        made = self._code(node) if number is None else _constant(number, node.kind)
         if made.kind == "int" and not isinstance(node, n.Const):
             self.cell.printer.integers = True  # type: ignore[attr-defined]
         return made

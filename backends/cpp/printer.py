@@ -29,7 +29,10 @@ from ssmc.backends.cpp.values import Pass
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Node
+from ssmc.expr.arrays import NumpyArrays
+from ssmc.expr.evaluate import Named, evaluate
 from ssmc.kernel import nodes as k
+from ssmc.kernel.naming import is_number
 
 KEYWORDS = set(
     [
@@ -245,6 +248,15 @@ class _Printer(Serial, Sweeps):
         if base in self.sizes:
             return str(self.sizes[base])
         return self.size_name(base)
+
+    def number(self, node: Node) -> float | int | None:
+        """The value of what is made of numbers and known sizes alone."""
+        if not is_number(node) or node.kind not in ("real", "int"):
+            return None
+        if any(isinstance(x, n.Size) and n.base_axis(x.axis) not in self.sizes for x in n.postorder([node])):
+            return None
+        value = evaluate([node], _no_leaf, NumpyArrays(), self.sizes)[0].data
+        return float(value) if node.kind == "real" else int(value)
 
     def variable(self, axis: str) -> str:
         return f"i_{axis.replace(chr(39), '1').replace('~', 'x').lstrip('@')}"
@@ -532,6 +544,10 @@ class _Printer(Serial, Sweeps):
             lines.append("free(memory);")
         lines.append("return done ? 0 : 1;")
         return ["static i64 run(const i64 *call) {", *indented(lines), "}"]
+
+
+def _no_leaf(node: Node) -> Named:
+    raise CompilerBug(f"{node!r} is no number")
 
 
 def _product_of(size: Node, sizes: Mapping[str, int]) -> int | None:

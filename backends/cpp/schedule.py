@@ -61,9 +61,12 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2)
     possible = {a for v in mine for a in v.axes if a not in (n.BATCH, n.LAG, n.TIME) and n.base_axis(a) == a}
     common = {a for a in possible if all(a in c.axes for c in carries)}
 
-    def score(a: str) -> tuple[bool, bool, bool, int, int]:
-        size = sizes.get(a, lanes)
-        return (size > 1, a in common, a in free, weights.get(a, 0), size)
+    summed = {a for v in mine if v.op and any(set(c.axes) <= {*v.axes, *v.over} for c in carries) for a in v.over}
+
+    def score(a: str) -> tuple[bool, bool, bool, bool, bool, bool, int, int]:
+        """What is contiguous, not summed with all of the state, wide enough, and needs no other index."""
+        size, near = sizes.get(a, lanes), weights.get(a, 0)
+        return (size > 1, a in common, near > 0, a not in summed, 2 * size >= lanes, a in free, near, size)
 
     lane = max(sorted(common or possible), key=score, default=None)
     if lane is not None and sizes.get(lane, lanes) == 1:

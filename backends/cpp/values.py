@@ -20,6 +20,7 @@ from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Kind, Node, _holds_nodes
 from ssmc.expr.ops import OPS
 from ssmc.kernel import nodes as k
+from ssmc.kernel.naming import is_number
 from ssmc.source import Span
 
 
@@ -484,6 +485,8 @@ class Pass(Lines):
 
     def _worth(self, child: Node, parent: Node) -> bool:
         """Whether part of an expression is computed before the loops over axes that it does not have."""
+        if is_number(child):
+            return False
         if set(child.axes) >= set(parent.axes) and not isinstance(parent, n.Reduce):
             return False
         wide = set(parent.axes) | (set(parent.over) if isinstance(parent, n.Reduce) else set())
