@@ -252,6 +252,11 @@ class Access:
             return ()
         return tuple(a for a in self.schedule.grid if a in mine.over)
 
+    def alone(self: Cell, v: Value, over: Axes) -> str:
+        """The condition that one of the cells meets of those that compute the same part: it is counted once."""
+        axes = [a for a in self.schedule.grid if a not in v.axes and a not in over]
+        return " && ".join(f"{self.printer.variable(a)} == 0" for a in axes)  # type: ignore[attr-defined]
+
     def partial(self: Cell, v: Value) -> str:
         """The name of the parts of what is stored."""
         name = self.printer.identifier(f"{v.store} parts")  # type: ignore[attr-defined]
@@ -274,7 +279,9 @@ class Access:
 
     def stored(self: Cell, v: Value, code: Code, env: Env) -> str:
         if self.missing(v):
-            return self._stored_part(v, code, env)
+            mine = v.only if v.only is not None and v.only.op else v
+            alone = self.alone(v, mine.over)
+            return f"if ({alone}) {self._stored_part(v, code, env)}" if alone else self._stored_part(v, code, env)
         b = self.values.buffers[v.store]
         name = self.printer.target(v.store)  # type: ignore[attr-defined]
         axes = tuple(a for a in b.axes if not (self.step and a == n.TIME))

@@ -118,7 +118,7 @@ class Cell(Access):
         c = f.only
         assert c is not None
         term = next(v for v in self.values.totals if v.total is c)
-        alone = [a for a in self.missing(c) if a not in term.over]  # the same in every cell along these: counted once
+        alone = self.alone(c, term.over)
         axes = self.axes_of(c)
         nest = Nest(axes, self.lane_of(c, axes), frozenset(), [])
 
@@ -128,8 +128,7 @@ class Cell(Access):
 
         lines = self._loops(nest, body, {})
         if alone:
-            here = " && ".join(f"{self.printer.variable(a)} == 0" for a in alone)  # type: ignore[attr-defined]
-            return [f"if ({here}) {{", *indented(lines), "}"]
+            return [f"if ({alone}) {{", *indented(lines), "}"]
         return lines
 
     afterwards: list[str]  # of a pass whose cells are steps: when all are done
