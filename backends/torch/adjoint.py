@@ -1,9 +1,9 @@
 """Affine recurrences, step after step, copied into generated modules as the helpers of support.py are.
 
-`_affine_loop` is for modules whose gradients are programs of their own, `_affine_steps` for those that autograd records:
-saved ones, and whole pasts. Recorded step by step, an affine update costs the backward several operations for every one
-of the forward. Its adjoint is the same recurrence from the last step to the first, so it needs one a step, and the rest
-for all steps at once.
+`_affine_loop` is for modules whose gradients are programs of their own, `_affine_steps` for those that autograd
+records: saved ones, and whole pasts. Recorded step by step, an affine update costs the backward several operations for
+every one of the forward. Its adjoint is the same recurrence from the last step to the first, so it needs one a step,
+and the rest for all steps at once.
 """
 
 from __future__ import annotations

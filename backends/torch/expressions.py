@@ -175,7 +175,7 @@ class Expressions:
                 given = (*((x, (*rest, n.TIME, *kept)) for x in (value, decay)),)
                 codes = [self._cast(x, node, self.as_axes(x, axes)) for x, axes in given]
                 whole = self._cast(scores, node, self.as_axes(scores, (*rest, n.TIME, n.SOURCE)))
-                self.used.update(("_halves", "_filled"))
+                self.used.update(("_halves", "_filled", "_broadcast"))
                 return self._helper("_gather", whole, *codes, str(len(kept)), str(late)), (*rest, n.TIME, *kept)
             case n.Geometric(coefficient=coefficient, base=base, over=over, first=first):
                 rest = tuple(a for a in node.axes if a != n.TIME)

@@ -115,7 +115,12 @@ class _Pass:
         ]
         arguments += [f"{x}_parts[i]" for x in self.boundaries]
         out += [f"{s.buffer}_parts: list[Tensor] = []" for s in self.begun]
-        out += [f"{s}_parts: list[Tensor] = []" for s in self.stores]
+        recorded = self.scope.recorded
+        for name in self.stores:
+            whole = (
+                f"{name}_parts: list[Tensor] = []" if recorded else f"{name} = {self.scope.empty(self.buffers[name])}"
+            )
+            out.append(whole)
         starts = f"range(0, length, {chunk})"
         numbered = bool(self.sequences or self.boundaries)
         starts = f"enumerate({starts})" if numbered else starts
@@ -130,17 +135,19 @@ class _Pass:
             code = ex.code(s.value) if b.role == "boundary" else self.scope.stored(inner, s.value, b.axes, b.kind)
             out.append(f"{INDENT}{s.buffer}_parts.append({code})")
         call = f"{self.function}({', '.join(['steps', *arguments])})"
-        if self.loop.recompute and self.scope.recorded:
+        if self.loop.recompute and recorded:
             self.scope.used.add("_recomputed")
             call = f"_recomputed({self.function}, {', '.join(['steps', *arguments])})"
-        results = [*self.carried, *(f"{s}_part" for s in self.stores)]
+        # autograd follows the parts of a sequence; written where they belong they leave no gaps in the memory between
+        parts = [f"{s}_part" if recorded else f"{s}[:, start : start + steps]" for s in self.stores]
+        results = [*self.carried, *parts]
         out.append(f"{INDENT}{tuple_of(results)} = {call}" if results else f"{INDENT}{call}")
-        out += [f"{INDENT}{s}_parts.append({s}_part)" for s in self.stores]
+        out += [f"{INDENT}{s}_parts.append({s}_part)" for s in self.stores if recorded]
         order = "[::-1]" if self.loop.reverse else ""
         out += [f"{s.buffer}_parts.reverse()" for s in self.begun if self.loop.reverse]
         saved = [self.buffers[s.buffer] for s in self.begun if self.buffers[s.buffer].role == "saved"]
         out += [f'saved["{b.entry}"] = torch.stack({b.name}_parts, 1)' for b in saved]
-        return [*out, *(f"{s} = torch.cat({s}_parts{order}, 1)" for s in self.stores)]
+        return [*out, *(f"{s} = torch.cat({s}_parts{order}, 1)" for s in self.stores if recorded)]
 
     # -- the body of a chunk -------------------------------------------------------------------------------------
 

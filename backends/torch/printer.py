@@ -263,9 +263,10 @@ def _returned(scope: Scope, codes: Mapping[str, str]) -> str:
 
 
 HELPERS = (
-    support._precision, support._shift, support._solve, support._lag, support._lead, support._tail, support._frames, support._delayed,
+    support._precision, support._shift, support._solve, support._lag, support._lead, support._tail,
+    support._frames, support._delayed,
     support._logsumexp, support._logaddexp, support._number, support._phi, support._matrix_phi,
-    support._halves, support._filled, support._scores, support._gather,
+    support._halves, support._filled, support._scores, support._broadcast, support._gather,
     support._prefix, support._powers, support._geometric, support._moment,
     support._fft_conv, support._recomputed, support._measured, support._common, support._flat,
     adjoint._affine_loop, adjoint._AffineSteps, adjoint._apply, adjoint._affine_steps,

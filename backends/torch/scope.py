@@ -43,6 +43,12 @@ class Scope:
         stores = {s.buffer for p in self.program.passes for s in p.loop.body if isinstance(s, k.Store)}
         return any(b.name in stores for b in self.of_role("saved"))
 
+    def empty(self, b: k.Buffer) -> str:
+        """A sequence to be written, tile by tile."""
+        own = {n.BATCH: "batch", n.TIME: "length"}
+        shape = ", ".join(own[a] if a in own else self.size(n.base_axis(a)) for a in b.axes)
+        return f"torch.empty({shape}, dtype={DTYPES[b.kind]}, device=device)"
+
     def size(self, axis: str) -> str:
         """The variable that holds the length of an axis; of an axis that no spec names, the length itself."""
         made = self.made.get(axis)

@@ -185,14 +185,21 @@ def _scores(query: Tensor, key: Tensor, decay: Tensor, summed: int, late: bool) 
     return scores.squeeze(-3)[..., :steps, :steps]
 
 
+def _broadcast(*shapes: torch.Size) -> tuple[int, ...]:
+    """The shape that all of them broadcast to. PyTorch's own function imports sympy, which takes a second."""
+    rank = max(map(len, shapes))
+    sizes = zip(*((1,) * (rank - len(s)) + tuple(s) for s in shapes), strict=True)
+    return tuple(next((size for size in each if size != 1), 1) for each in sizes)
+
+
 def _gather(scores: Tensor, value: Tensor, decay: Tensor, kept: int, late: bool) -> Tensor:
     """The sum over s of scores_ts * value_s, with the decays between the steps: (…, t, `kept` dimensions).
 
     As in `_scores`: what crosses to the next block is decayed to the end of its own, then from there.
     """
     lead = [x.shape[: -1 - kept] for x in (value, decay)]
-    shape = torch.broadcast_shapes(scores.shape[:-2], *lead)  # type: ignore[no-untyped-call]
-    own = torch.broadcast_shapes(*(x.shape[-1 - kept :] for x in (value, decay)))  # type: ignore[no-untyped-call]
+    shape = _broadcast(scores.shape[:-2], *lead)
+    own = _broadcast(*(x.shape[-1 - kept :] for x in (value, decay)))
     columns, whole = (_filled(x.expand(*shape, *own).flatten(-kept)).unsqueeze(-2) for x in (value, decay))
     steps, scores = own[0], _filled(scores, 2)
     rows = torch.ones_like(whole) if late else whole
