@@ -14,6 +14,8 @@ from ssmc.expr.nodes import Node
 
 # Vectors of state that a cell may hold in registers before they spill (there are 32; operands need some).
 REGISTERS = 24
+# Cells a thread should have, so that none waits long for the last.
+ENOUGH = 2
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2)
     if not values.sequential:
         return Schedule(time=8 if _contracts(values) else 1, weights=weights)
     free = parallel_axes(values)
+    every = [v for g in values.groups for v in g.values]
     carries = [c for c in values.carries.values() if c.axes] + [c for cs in values.resets.values() for c in cs]
     mine = [v for g in values.groups if g.sequential for v in g.values] + carries
     possible = {a for v in mine for a in v.axes if a not in (n.BATCH, n.LAG, n.TIME) and n.base_axis(a) == a}
@@ -71,8 +74,13 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2)
     lane = max(sorted(common or possible), key=score, default=None)
     if lane is not None and sizes.get(lane, lanes) == 1:
         lane = None
-    blocked = lane in free
-    grid = tuple(a for a in _ordered(values, free) if a != lane)
+    # an axis that is summed costs sums over cells: only where there is too little else to share among threads
+    pure = free - {a for v in every for a in v.over}
+    cells = math.prod(sizes.get(a, threads) for a in pure if a != lane)
+    blocked = lane in pure or (lane in free and cells < ENOUGH * threads)
+    grid = tuple(a for a in _ordered(values, pure) if a != lane)
+    if not grid and not blocked:
+        grid = tuple(_ordered(values, free - {lane})[:1])
     vectors = 1
     if lane is not None and blocked:
         grid = (*grid, lane)
