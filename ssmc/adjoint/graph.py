@@ -63,8 +63,8 @@ def adjoint(graph: StepGraph, lines: bool = False, avoid: Collection[str] = ()) 
     With `lines` gradients go to the initial values of delay lines too, and come from their last ones: each is a state
     then, which costs its depth a step.
     """
-    whole, *held = lined(graph) if lines else (graph, {}, {})
-    return _Deriver(whole, *held, avoid).derive()
+    whole, found, pasts = lined(graph) if lines else (graph, {}, {})
+    return _Deriver(whole, found, pasts, avoid).derive()
 
 
 def lined(graph: StepGraph) -> tuple[StepGraph, dict[str, str], dict[str, str]]:

@@ -27,18 +27,21 @@ def call(
         return operator.run(numbers, tensors, saved)
     if not (transforms() or traces()):
         return recorded(operator, numbers, tensors, saved)
-    tensors = [*tensors, *operator.constant_values(numbers, tensors)]
+    if transforms() or records(tensors[operator.first_param : operator.first_entry]):
+        tensors = [*tensors, *operator.constant_values(numbers, tensors)]
     if not transforms():
-        return written_down(operator, numbers, tensors)
+        return written_down(operator, numbers, tensors, saved)
     made: Sequence[Tensor] = _Transformed.apply(operator, numbers, *tensors)  # type: ignore[no-untyped-call]
     return made
 
 
-def written_down(operator: Operator, numbers: Numbers, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+def written_down(
+    operator: Operator, numbers: Numbers, tensors: Sequence[Tensor], saved: Kept | None = None
+) -> Sequence[Tensor]:
     """The results, as a call in the graph that is traced."""
     from ssmc.runtime import library
 
-    return library.call(operator, numbers, tensors)
+    return library.call(operator, numbers, tensors, saved)
 
 
 def recorded(
@@ -201,7 +204,12 @@ def _mark(ctx: Any, operator: Operator, made: Sequence[Tensor]) -> None:
 
 
 def mapped(
-    operator: Operator, numbers: Numbers, tensors: Sequence[Tensor], dims: Sequence[int | None], size: int
+    operator: Operator,
+    numbers: Numbers,
+    tensors: Sequence[Tensor],
+    dims: Sequence[int | None],
+    size: int,
+    call: Callable[[Operator, Numbers, Sequence[Tensor]], Sequence[Tensor]] = call,
 ) -> Sequence[Tensor]:
     """The results for each of `size` calls, along a new first dimension; `dims` says where a tensor has its calls.
 

@@ -109,15 +109,35 @@ class Programs:
         route: Route,
         *,
         gradients: bool = False,
-        saves: bool = False,
+        saves: bool | Saved = False,
         resumes: Saved | None = None,
     ) -> Program:
         """The program for a request; the same one for all requests that the same plan answers.
 
-        `gradients`: autograd records what it does. `saves`: it saves states for its backward, if that needs any.
-        `resumes`: it is a backward, and goes on from these.
+        `gradients`: autograd records what it does. `saves`: it saves states for its backward, if that needs any, or
+        just these. `resumes`: it is a backward, and goes on from these.
         """
+        chosen, backend = self.plan(
+            sizes, batch, length, target, route, gradients=gradients, saves=saves, resumes=resumes
+        )
+        return self.made.get((chosen.key, backend, resumes), lambda: self._made(chosen, backend, resumes))
+
+    def plan(
+        self,
+        sizes: Mapping[str, int],
+        batch: int,
+        length: int,
+        target: str,
+        route: Route,
+        *,
+        gradients: bool = False,
+        saves: bool | Saved = False,
+        resumes: Saved | None = None,
+    ) -> tuple[Plan, str]:
+        """The plan of a request (see `get`), and the backend that runs it."""
+        from ssmc.kernel.pair import cut
         from ssmc.plan.choose import choose
+        from ssmc.plan.nodes import Saving
 
         # powers of two: varying lengths must not make varying plans
         batch, length = rounded(batch), rounded(length)
@@ -126,14 +146,27 @@ class Programs:
 
         def plan() -> Plan:
             asked = legal(self.analysis, route.form) if self.derived else route.form
-            return choose(
+            made = choose(
                 self.analysis, form=asked or "auto", sizes=sizes, batch=batch, length=length, machine=target,
                 gradients=gradients, saves=self.needed if saves else None, resumes=resumes.chunk if resumes else 0,
             )  # fmt: skip
+            if isinstance(saves, Saved):
+                made = replace(cut(made, saves.chunk), saving=Saving(saves.chunk, saves.registers))
+            return made
 
         key = (tuple(sizes.items()), batch, length, route.key[0], target, gradients, saves, resumes)
-        chosen = self.plans.get(key, plan)
-        return self.made.get((chosen.key, backend, resumes), lambda: self._made(chosen, backend, resumes))
+        return self.plans.get(key, plan), backend
+
+    def saving(self, sizes: Mapping[str, int], batch: int, length: int, target: str, route: Route) -> Saved | None:
+        """What a forward saves for its backward."""
+        from ssmc.kernel.pair import at_hand
+
+        plan, _ = self.plan(sizes, batch, length, target, route, saves=True)
+        if plan.saving is None:
+            return None
+        found = at_hand(plan, plan.saving.chunk)
+        kept = tuple(r.name for r in self.analysis.graph.registers if r.name in found & {*plan.saving.registers})
+        return Saved(plan.saving.chunk, kept) if kept else None
 
     def _made(self, plan: Plan, backend: str | None, resumes: Saved | None) -> Program:
         from ssmc.kernel.pair import lower_resuming, lower_saving, saved_by

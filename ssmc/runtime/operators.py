@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ssmc.adjoint.graph import refusal
+from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
 from ssmc.runtime.generate import Programs, Route, Saved, target_of
@@ -98,10 +99,14 @@ class Operator:
             ys, new = program.sequence(*given.arguments, saved)
         return _apart([*ys, *(new[r] for r in self.returned)], tensors)
 
-    def run_saving(self, numbers: Numbers, tensors: Sequence[Tensor]) -> tuple[list[Tensor], Kept | None]:
-        """The results, and states for the backward to go on from, if it needs any."""
+    def run_saving(
+        self, numbers: Numbers, tensors: Sequence[Tensor], saves: bool | Saved = True
+    ) -> tuple[list[Tensor], Kept | None]:
+        """The results, and states for the backward to go on from, if it needs any; or just the states `saves`."""
         given = self._given(numbers, tensors)
-        program = self._program(given, saves=True)
+        program = self._program(given, saves=saves)
+        if isinstance(saves, Saved) and set(program.saved) != set(saves.registers):
+            raise CompilerBug(f"a forward saves {program.saved}, where a graph has {saves.registers}")
         if not program.saved:
             return self.run(numbers, tensors), None
         with torch.no_grad():
@@ -123,7 +128,7 @@ class Operator:
         params = dict(zip(self.params, tensors[first:second], strict=True))
         return _Given((sizes, batch, length, inputs, params, state), device)
 
-    def _program(self, given: _Given, saves: bool = False, resumes: Saved | None = None) -> Program:
+    def _program(self, given: _Given, saves: bool | Saved = False, resumes: Saved | None = None) -> Program:
         sizes, batch, length, *_ = given.arguments
         target = target_of(given.device)
         return self.programs.get(sizes, batch, length, target, self.route, saves=saves, resumes=resumes)
@@ -135,14 +140,23 @@ class Operator:
             return self.sizes(given)
         return self._sizes.get((*given, -1), lambda: solve_sizes(expanded, {}, self.sizes(given), partial=True))
 
-    def blank(self, numbers: Sequence[int], tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Empty tensors of the results' shapes; lengths and batches may be symbols."""
+    def saving(self, numbers: Sequence[int], tensors: Sequence[Tensor]) -> Saved | None:
+        """What a forward of such numbers saves, lengths and batches of symbols as long as they are just now."""
+        batch, length = (n if isinstance(n, int) else int(n.node.hint or 1) for n in numbers[:2])
+        device = tensors[0].device if tensors else torch.get_default_device()
+        return self.programs.saving(self.all_sizes(tuple(numbers[3:])), batch, length, target_of(device), self.route)
+
+    def blank(self, numbers: Sequence[int], tensors: Sequence[Tensor], saves: Saved | None = None) -> list[Tensor]:
+        """Empty tensors of the results' shapes, and of what is saved; lengths and batches may be symbols."""
         batch, length = numbers[:2]
         sizes = self.sizes(tuple(numbers[3:]))
         device = tensors[0].device if tensors else torch.get_default_device()
         shapes = [((batch, length, *axes_of(o.axes, sizes)), o.kind) for o in self.graph.outputs]
         for r in (self.graph.register[name] for name in self.returned):
             shapes.append(((batch, *held(r, sizes), *axes_of(r.axes, sizes)), r.kind))
+        for r in (self.graph.register[name] for name in (saves.registers if saves else ())):
+            chunks = -(-length // saves.chunk) if saves else 0
+            shapes.append(((batch, chunks, *held(r, sizes), *axes_of(r.axes, sizes)), r.kind))
         return [torch.empty(shape, dtype=_dtype(kind, tensors), device=device) for shape, kind in shapes]
 
     # -- constants -------------------------------------------------------------------------------------------------
