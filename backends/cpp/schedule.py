@@ -59,7 +59,9 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2)
         return Schedule(time=8 if _contracts(values) else 1, weights=weights)
     free = parallel_axes(values)
     every = [v for g in values.groups for v in g.values]
-    carries = [c for c in values.carries.values() if c.axes] + [c for cs in values.resets.values() for c in cs]
+    totals = {v.total for v in values.totals}
+    carries = [c for c in values.carries.values() if c.axes and c not in totals]
+    carries += [c for cs in values.resets.values() for c in cs]
     mine = [v for g in values.groups if g.sequential for v in g.values] + carries
     possible = {a for v in mine for a in v.axes if a not in (n.BATCH, n.LAG, n.TIME) and n.base_axis(a) == a}
     common = {a for a in possible if all(a in c.axes for c in carries)}

@@ -330,6 +330,8 @@ class Pass(Lines):
                 return self._interned(("value", id(self.scratch[buffer])))
             case n.Load(buffer=buffer):
                 return self._interned(("load", buffer, tuple(a for a in node.axes if a != n.TIME)))
+            case n.Flip(arg=n.Lag() as inner, axis=n.TIME):
+                return self._key(inner)
             case n.Lag(steps=1) if self._old(node) is not None:
                 return self._interned(("value", id(self._old(node))))
         data = tuple((k, x) for k, x in vars(node).items() if k != "axes" and not _holds_nodes(x))
