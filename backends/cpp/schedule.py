@@ -52,7 +52,7 @@ class Schedule:
 
 def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2) -> Schedule:
     """The schedule of a pass by its structure and, where they are known, its sizes."""
-    weights = _weights(values)
+    weights = _weights(values, sizes)
     if values.step:
         return Schedule(weights=weights)
     if not values.sequential:
@@ -68,21 +68,26 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2)
 
     summed = {a for v in mine if v.op and any(set(c.axes) <= {*v.axes, *v.over} for c in carries) for a in v.over}
 
+    most = max((weights.get(a, 0) for a in common or possible), default=0)
+
     def score(a: str) -> tuple[bool, bool, bool, bool, bool, bool, int, int]:
         """What is contiguous, not summed with all of the state, wide enough, and needs no other index."""
         size, near = sizes.get(a, lanes), weights.get(a, 0)
-        return (size > 1, a in common, near > 0, a not in summed, 2 * size >= lanes, a in free, near, size)
+        return (size > 1, a in common, 4 * near >= most, a not in summed, 2 * size >= lanes, a in free, near, size)
 
     lane = max(sorted(common or possible), key=score, default=None)
     if lane is not None and sizes.get(lane, lanes) == 1:
         lane = None
     # an axis that is summed costs sums over cells: only where there is too little else to share among threads
     pure = free - {a for v in every for a in v.over}
-    cells = math.prod(sizes.get(a, threads) for a in pure if a != lane)
-    blocked = lane in pure or (lane in free and cells < ENOUGH * threads)
-    grid = tuple(a for a in _ordered(values, pure) if a != lane)
-    if not grid and not blocked:
-        grid = tuple(_ordered(values, free - {lane})[:1])
+    shared = set(pure)
+    spare = sorted(free - pure, key=lambda a: (a == lane, -sizes.get(a, lanes), a))
+    while spare and math.prod(sizes.get(a, threads) for a in shared if a != lane) < ENOUGH * threads:
+        if lane in shared and spare[0] != lane and sizes.get(lane, 0) >= ENOUGH * threads * lanes:
+            break
+        shared.add(spare.pop(0))
+    blocked = lane in shared
+    grid = tuple(a for a in _ordered(values, shared) if a != lane)
     vectors = 1
     if lane is not None and blocked:
         grid = (*grid, lane)
@@ -100,8 +105,8 @@ def _ordered(values: Pass, axes: set[str]) -> list[str]:
     return sorted(axes, key=lambda a: order.index(a) if a in order else len(order))
 
 
-def _weights(values: Pass) -> dict[str, int]:
-    """How many of the tensors that a pass uses have an axis innermost."""
+def _weights(values: Pass, sizes: Mapping[str, int]) -> dict[str, int]:
+    """How many elements a step reads and writes in tensors that have an axis innermost."""
     found: dict[str, int] = {}
     seen: set[str] = set()
     every = [v for g in values.groups for v in g.values]
@@ -112,7 +117,8 @@ def _weights(values: Pass) -> dict[str, int]:
             seen.add(name)
             b = values.buffers[name]
             if b.role in ("input", "output", "workspace") and b.axes and b.axes[-1] not in (n.BATCH, n.TIME):
-                found[b.axes[-1]] = found.get(b.axes[-1], 0) + 2
+                size = math.prod(sizes.get(n.base_axis(a), 16) for a in b.axes if a not in (n.BATCH, n.TIME))
+                found[b.axes[-1]] = found.get(b.axes[-1], 0) + 2 * size
     for c in values.carries.values():
         if c.axes and c.axes[-1] != n.BATCH:
             found[c.axes[-1]] = found.get(c.axes[-1], 0) + 1
