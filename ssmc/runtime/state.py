@@ -109,7 +109,7 @@ def times_of(t: Any, batch: Shape) -> tuple[int, ...] | int:
     if t is None:
         return 0
     if isinstance(t, (int, torch.SymInt)) and not isinstance(t, bool):
-        return _checked(t)  # type: ignore[arg-type]  a tracer's number stays one
+        return _checked(t)  # type: ignore[arg-type]  # a number that a tracer knows by name stays one
     try:
         tensor = torch.as_tensor(t)
     except (TypeError, ValueError, RuntimeError):
