@@ -140,16 +140,11 @@ class Access:
             axes = list(self.axes_of(v))
             if v.place is not None and not v.crosses and self.in_place(v):
                 return self.array_of(v.place)
-            lane = (
-                self.lane_of(v, tuple(axes))
-                if not v.serial
-                else (
-                    self._preferred([a for a in axes if a not in (n.BATCH, n.TIME, n.LAG)])
-                    if any(a not in (n.BATCH, n.TIME, n.LAG) for a in axes)
-                    else None
-                )
-            )
-            if lane is not None and lane in axes:
+            lane = None if v.serial else self.lane_of(v, tuple(axes))
+            if lane not in axes:  # no lanes in its own nest, but perhaps where it is read
+                ordinary = [a for a in axes if a not in (n.BATCH, n.TIME, n.LAG)]
+                lane = self._preferred(ordinary) if ordinary else None
+            if lane is not None:
                 axes.remove(lane)
                 axes.append(lane)
             self.arrays[v] = Array(tuple(axes), False, lane is not None)

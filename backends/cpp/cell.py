@@ -400,6 +400,15 @@ class Cell(Access):
             del g
         return any(v in x.reads for x in self._others()) or v in self._others()
 
+    def kept(self, v: Value, code: Code, env: Env) -> str:
+        """A value to where it is read from: the carry's array, where that is its next value, and its own."""
+        lines = []
+        if v.place is not None and v in self.placed:
+            lines.append(self._assign(v.place, Point(self, env, None, {}).converted(code, v.place.kind), env))
+        if v.place is None or v not in self.placed or v.crosses:
+            lines.append(self._assign(v, code, env))
+        return " ".join(lines)
+
     def _assign(self, v: Value, code: Code, env: Env) -> str:
         a = self.array_of(v)
         timed = v.crosses and self.values.sequential

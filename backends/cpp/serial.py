@@ -35,9 +35,7 @@ class Serial:
         code = point.converted(point.code(v.special if v.special is not None else v.value), v.kind)
         if v.store:
             return [cell.stored(v, code, env)]
-        if v.place is not None and v in cell.placed:
-            return [cell._assign(v.place, code, env)]
-        return [cell._assign(v, code, env)]
+        return [cell.kept(v, code, env)]
 
     def _cumulative(self, cell: Cell, nest: Nest, v: Value, op: str, arg: Node, axis: str, reverse: bool) -> list[str]:
         outer = replace_axes(nest, tuple(a for a in nest.axes if a != axis))
@@ -53,7 +51,7 @@ class Serial:
                 if reverse
                 else f"for (i64 {i} = 0; {i} < {size}; {i}++) {{"
             )
-            lines = [joined(op, "running", term), cell._assign(v, point.converted_name("running", v.kind), inside)]
+            lines = [joined(op, "running", term), cell.kept(v, point.converted_name("running", v.kind), inside)]
             return [f"{SCALAR[v.kind]} running = {identity(op, v.kind)};", head, *indented(lines), "}"]
 
         return ["{", *indented(cell._loops(outer, body, {})), "}"]
@@ -84,14 +82,14 @@ class Serial:
                     f"for (i64 {i} = 0; {i} < {size}; {i}++) answer[{i}] = {rhs};",
                     f"solve(matrix, answer, {size});",
                 ]
-                out = cell._assign(v, point.converted_name(f"answer[{i}]", v.kind), inside)
-                return [*lines, f"for (i64 {i} = 0; {i} < {size}; {i}++) {out}"]
+                out = cell.kept(v, point.converted_name(f"answer[{i}]", v.kind), inside)
+                return [*lines, f"for (i64 {i} = 0; {i} < {size}; {i}++) {{ {out} }}"]
             lines.append(f"exponential<{node.order}>(matrix, answer, {size});")
-            out = cell._assign(v, point.converted_name(f"answer[{i} * {size} + {j}]", v.kind), inside)
+            out = cell.kept(v, point.converted_name(f"answer[{i} * {size} + {j}]", v.kind), inside)
             return [
                 *lines,
                 f"for (i64 {i} = 0; {i} < {size}; {i}++)",
-                f"{INDENT}for (i64 {j} = 0; {j} < {size}; {j}++) {out}",
+                f"{INDENT}for (i64 {j} = 0; {j} < {size}; {j}++) {{ {out} }}",
             ]
 
         self.linear = True

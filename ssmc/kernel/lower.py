@@ -65,6 +65,12 @@ def saved_axes(register: Register, given: Given) -> Axes:
     return (n.BATCH, n.LAG, *(a for a in register.axes if a != line))
 
 
+def saved_depth(register: Register, given: Given) -> Depth:
+    """The steps that a saved register holds: of a line that is one no longer, as many as the axis it lies along."""
+    line = given.lines.get(register.name)
+    return register.depth if line is None else Depth(0, line)
+
+
 def saved_every(schedule: Schedule, saves: frozenset[str]) -> int:
     """The steps between the states that are stored."""
     (chunk,) = {s.chunk for s in schedule.sweeps for c, _ in s.components if saves & set(c.registers)}
@@ -263,7 +269,7 @@ def lower(plan: Plan, saves: frozenset[str] = frozenset(), given: Given = NOTHIN
             if r.name not in given.registers
         ),
         *(
-            k.Buffer(names.fresh(f"{entry}_start"), saved_axes(r, given), r.kind, "saved", entry, r.depth)
+            k.Buffer(names.fresh(f"{entry}_start"), saved_axes(r, given), r.kind, "saved", entry, saved_depth(r, given))
             for entry, r in _handed_over(graph, saves, given).items()
         ),
         *(k.Buffer(names.fresh(o.name), (n.BATCH, n.TIME, *o.axes), o.kind, "output", o.name) for o in graph.outputs),
