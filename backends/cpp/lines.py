@@ -78,6 +78,11 @@ class Lines:
             store = self._place(self._stored(name, signal, v.span, 0))
             self.promoted[signal] = self.arena.load(name, axes, signal.kind), store
         v.behind.append(self.promoted[signal][1])
+        if self.sequential:  # steps before, or after, are there where the sweep has been
+            reverse = self.reversed(node.halo)
+            if v.reverse not in (None, reverse):
+                raise NotPrintable(f"`{v.name}` looks both ways in one sweep")
+            v.reverse = reverse
 
     def line(self: Pass, node: n.Lag | n.Frames | n.Tail) -> Line:
         """What a delay line's value is read from."""

@@ -34,6 +34,7 @@ class Value:
     op: str = ""
     over: Axes = ()
     timed: bool = True
+    reverse: bool | None = None  # the direction of the sweep that it can be computed in, where it looks back
     group: int = 0
     span: Span | None = None
     carry: bool = False

@@ -400,6 +400,11 @@ class Pass(Lines):
         self._made(v)
         group = max([self.least, *(self._ready(r) for r in v.reads), *(x.group for x in v.old)])
         group = max([group, *(s.group + (0 if self.sequential else 1) for s in v.behind)])
+        if v.reverse is not None:
+            group = self._open(v.reverse, group)
+            self.groups[group].reverse = v.reverse
+            if any(s.group != group for s in v.behind):
+                raise NotPrintable(f"`{v.name}` looks back on what another sweep makes")
         if self.inside:
             while len(self.groups) <= group:
                 self.groups.append(Group())
