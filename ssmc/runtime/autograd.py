@@ -108,8 +108,43 @@ def gradients(
     """The gradient of every tensor, and of the constants after them, from those of the results."""
     if not any(wanted) or all(x is None for x in came):
         return [None] * len(wanted)
+    if any(x is not None and _batched(x) for x in came):
+        return _for_a_batch(operator, numbers, tensors, came, wanted)
     derived = operator.backward([x is not None for x in came], wanted)
     return derived.taken(call(derived.operator, numbers, derived.given(tensors, came), saved))
+
+
+def _batched(x: Tensor) -> bool:
+    """Whether a tensor is a batch of gradients of `torch.autograd.grad(is_grads_batched=True)`, which no program takes."""
+    return bool(torch._C._functorch.is_legacy_batchedtensor(x))
+
+
+def _for_a_batch(
+    operator: Operator,
+    numbers: Numbers,
+    tensors: Sequence[Tensor],
+    came: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+) -> list[Tensor | None]:
+    """Gradients for a batch of those of the results: as torch.func has them, which took the place of such batches."""
+    level = torch._C._vmapmode_increment_nesting() - 1
+    torch._C._vmapmode_decrement_nesting()
+    live = [i for i, x in enumerate(came) if x is not None]
+    whole = [torch._remove_batch_dim(x, level, 0, 0) if _batched(x) else x for x in came if x is not None]
+    dims = tuple(0 if _batched(x) else None for x in came if x is not None)
+    places: list[int] = []
+
+    def one(*given: Tensor) -> tuple[Tensor, ...]:
+        by_place = dict(zip(live, given, strict=True))
+        found = gradients(operator, numbers, tensors, [by_place.get(i) for i in range(len(came))], wanted)
+        places[:] = [i for i, x in enumerate(found) if x is not None]
+        return tuple(x for x in found if x is not None)
+
+    made = torch.func.vmap(one, dims)(*whole)
+    every: list[Tensor | None] = [None] * len(wanted)
+    for i, x in zip(places, made, strict=True):
+        every[i] = torch._add_batch_dim(x, 0, level)
+    return every
 
 
 def tangents(

@@ -94,8 +94,8 @@ def function(name: str, states: bool = True, **options: Any) -> Callable[..., tu
 
 @pytest.mark.parametrize("name", SPECS)
 def test_first_derivatives(name: str) -> None:
-    """Backwards and forwards."""
-    assert gradcheck(function(name), drawn(name), check_forward_ad=True)
+    """Backwards, forwards, and backwards for a batch of cotangents at once."""
+    assert gradcheck(function(name), drawn(name), check_forward_ad=True, check_batched_grad=True)
 
 
 @pytest.mark.parametrize("name", SPECS)
