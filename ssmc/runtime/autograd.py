@@ -115,7 +115,7 @@ def gradients(
 
 
 def _batched(x: Tensor) -> bool:
-    """Whether a tensor is a batch of gradients of `torch.autograd.grad(is_grads_batched=True)`, which no program takes."""
+    """Whether a tensor is a batch of `torch.autograd.grad(is_grads_batched=True)`, which no program takes."""
     return bool(torch._C._functorch.is_legacy_batchedtensor(x))
 
 
