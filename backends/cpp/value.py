@@ -47,7 +47,7 @@ class Value:
     reads: list[Value] = field(default_factory=list)
     stands: dict[Node, Value] = field(default_factory=dict)  # parts of its expression that are values of their own
     before: list[Value] = field(default_factory=list)  # of a carry: what its first value needs
-    old: list[Value] = field(default_factory=list)  # values of which it reads the one of the step before
+    old: dict[Value, n.Lag] = field(default_factory=dict)  # values of which it reads the one of the step before, where
     behind: list[Value] = field(default_factory=list)  # stores of the sequences that it reads at other steps
 
     @property

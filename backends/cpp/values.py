@@ -58,6 +58,7 @@ class Pass(Lines):
         self.resets: dict[int, list[Value]] = {}  # carries that begin again in each chunk, by group
         self.names: set[str] = set()
         self.reverse = p.loop.reverse
+        self.earlier: dict[Node, Value] = {}  # what states were one step before, where later sweeps read it
         self.promoted: dict[Node, tuple[n.Load, Value]] = {}  # sequences made here that lines delay
         carries = [c for c in p.loop.carries if n.LAG not in c.target.axes]
         self.sequential = bool(carries) or any(isinstance(s, k.For) for s in p.loop.body)
@@ -88,10 +89,10 @@ class Pass(Lines):
         for f in self.p.final:
             self._apart(self.final, AFTER, self._stored(f.buffer, f.value, f.span, AFTER))
         self._sink()
-        for v in (v for g in self.groups for v in g.values):
-            for now in v.old:
+        for v in [v for g in self.groups for v in g.values]:
+            for now, node in v.old.items():
                 if now.group != v.group:
-                    v.reads.append(now)
+                    self._read_later(v, now, node)
         for g in self.groups:
             for v in g.values:
                 for r in v.reads:
@@ -102,6 +103,32 @@ class Pass(Lines):
         for v in (v for g in self.groups for v in g.values if self.sequential is False):
             if v.crosses:
                 raise NotPrintable("a value between two sweeps")
+
+    def _read_later(self, v: Value, now: Value, node: n.Lag) -> None:
+        """What a state was one step before, of an earlier sweep: its values of that sweep, moved, and what it began
+        with; where that is a carry, which has gone on since, that sweep keeps what it was at each step."""
+        if not self._reads_carry(node.halo):
+            v.reads.append(now)
+            others, self.least = list(self.groups[v.group].values), v.group
+            self._needs(v, node.halo)
+            self.least = 0
+            new = [x for x in self.groups[v.group].values if x not in others]
+            at = others.index(v)
+            self.groups[v.group].values[:] = [*others[:at], *new, *others[at:]]
+            return
+        if node not in self.earlier:
+            axes = tuple(a for a in node.axes if a != n.TIME)
+            before = Value(self.fresh(f"{now.name}_before"), axes, now.kind, node, group=now.group)
+            assert now.place is not None
+            before.reads, before.old[now] = [now.place], node
+            values = self.groups[now.group].values
+            values.insert(values.index(now), before)
+            self.earlier[node] = before
+        self._stand(v, node, self.earlier[node])
+
+    def _reads_carry(self, node: Node) -> bool:
+        found = [self.named.get(x.name) for x in n.postorder([node]) if isinstance(x, n.Local)]
+        return any(x.carry if isinstance(x, Value) else x is not None and self._reads_carry(x) for x in found)
 
     def _in_order(self, body: tuple[k.Statement, ...]) -> list[k.Statement]:
         """Loops in the other direction first, with what they need: the pass's own then takes what reads either."""
@@ -142,6 +169,10 @@ class Pass(Lines):
 
     def _let(self, target: n.Local, value: Node, span: Span | None, inside: bool) -> None:
         if self._view(value) or (isinstance(value, n.Flip) and value.axis == n.TIME):
+            self.named[target.name] = value
+            return
+        if self.sequential and not inside and n.TIME not in value.axes and not _sums_time(value):
+            # the same throughout a chunk: written out where it is read, which may be before the steps
             self.named[target.name] = value
             return
         self.named[target.name] = self._value(target.name, value, span)
@@ -449,7 +480,7 @@ class Pass(Lines):
                 assert now is not None
                 if node.steps == 1 and now.place is not None and self.begins(node.halo, now.place):
                     self._note(v, now.place)
-                    v.old.append(now)
+                    v.old[now] = node
                 else:
                     self._note(v, now)
                     self._needs(v, node.halo)
@@ -549,3 +580,7 @@ class Pass(Lines):
 
     def _recurrent(self, v: Value) -> bool:
         return any(r.carry for r in v.reads)
+
+
+def _sums_time(node: Node) -> bool:
+    return any(isinstance(x, n.Reduce) and n.TIME in x.over for x in n.postorder([node]))
