@@ -178,7 +178,11 @@ class Point:
     def as_lanes(self, code: Code) -> str:
         if code.lanes:
             return code.text
-        return f"splat(i64({code.text}))" if code.kind == "int" else f"splat({code.text})"
+        return f"splat({self.number_of(code)})"
+
+    def number_of(self, code: Code) -> str:
+        """A number as an argument: overloads and templates tell an int of C++ from ours."""
+        return f"i64({code.text})" if code.kind == "int" else code.text
 
     # -- operators -----------------------------------------------------------------------------------------------
 
@@ -222,7 +226,7 @@ class Point:
         if style == "prefix":
             inner = args[0].text if args[0].level >= 90 else f"({args[0].text})"
             return Code(f"{text}{inner}", 85, node.kind, lanes)
-        parts = [self.as_lanes(c) if lanes else c.text for c in args]
+        parts = [self.as_lanes(c) if lanes else self.number_of(c) for c in args]
         return Code(f"{text}({', '.join(parts)})", ATOM, node.kind, lanes)
 
     def number(self, node: Node) -> int:

@@ -393,7 +393,8 @@ class Pass(Lines):
         """The value of an expression, with all of these axes."""
         axes = tuple(a for a in axes if a != n.TIME)
         known = self.named.get(node.name) if isinstance(node, n.Local) else self.of.get(node)
-        if isinstance(known, Value) and set(known.axes) == set(axes) and known.kind == kind and known.timed:
+        same = isinstance(known, Value) and set(known.axes) == set(axes) and known.kind == kind and known.timed
+        if isinstance(known, Value) and same and not known.carry:  # a carry goes on; what it was has a place of its own
             return known
         if isinstance(node, n.Reduce) and set(node.axes) - {n.TIME} == set(axes) and node.kind == kind:
             return self._value(name, node, span)
