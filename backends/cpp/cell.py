@@ -23,6 +23,7 @@ from ssmc.backends.cpp.values import Pass
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
 
+NARROW = 4  # vectors
 STACK = 16384  # bytes up to which an array of known size stands on the stack
 
 
@@ -55,7 +56,7 @@ class Cell(Access):
         """The lines of the cell's function, without its head."""
         self.typed, self.placed = set(), set()
         self.nests = [
-            nests_of(g.values, self.loops, self.lane_of, self._lag_length, self.values) for g in self.values.groups
+            nests_of(g.values, self.loops, self.lane_of, self._lag_length, self._narrow, self.values) for g in self.values.groups
         ]
         self._commit()
         self._lines()  # to find out how arrays are read
@@ -120,7 +121,7 @@ class Cell(Access):
         term = next(v for v in self.values.totals if v.total is c)
         alone = self.alone(c, term.over)
         axes = self.axes_of(c)
-        nest = Nest(axes, self.lane_of(c, axes), frozenset(), [])
+        nest = Nest(axes, self.lane_of(c, axes), set(), [])
 
         def body(env: Env) -> list[str]:
             code = self.array(c, Point(self, env, None, {}))
@@ -190,7 +191,7 @@ class Cell(Access):
 
     def _plain(self, values: list[Value]) -> list[str]:
         out: list[str] = []
-        for nest in nests_of(values, self.loops, self.lane_of, self._lag_length, self.values):
+        for nest in nests_of(values, self.loops, self.lane_of, self._lag_length, self._narrow, self.values):
             out += self._nest_lines(nest)
         return out
 
@@ -200,7 +201,7 @@ class Cell(Access):
             self.placed.add(v)
         axes = self.loops(v)
         lane = None if v.serial else self.lane_of(v, axes)
-        return Nest(axes, lane, frozenset(v.over), [v], v.serial)
+        return Nest(axes, lane, {frozenset(v.over)} - {frozenset()}, [v], v.serial)
 
     def _parallel(self) -> list[str]:
         out: list[str] = []
@@ -250,7 +251,7 @@ class Cell(Access):
         home = v.place
         axes = tuple(a for a in self.axes_of(home))
         lane = self.lane_of(home, axes)
-        nest = Nest(axes, lane, frozenset(), [])
+        nest = Nest(axes, lane, set(), [])
         copied: list[tuple[Value, Value]] = [(home, v)]
         return self._loops(nest, lambda env: self._assign_copy(env, copied), {})
 
@@ -318,6 +319,11 @@ class Cell(Access):
         env[a] = Index(var, var)
         size = self.size(a) if a != n.LAG else self._lag_now
         return f"for (i64 {var} = 0; {var} < {size}; {var}++) {{"
+
+    def _narrow(self, lane: str) -> bool:
+        """Whether the vectors of an axis are so few that all of them are computed together."""
+        count = self.vectors(lane)
+        return count.isdigit() and int(count) <= NARROW
 
     def _lag_length(self, v: Value) -> str:
         if v.store:

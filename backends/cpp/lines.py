@@ -75,7 +75,9 @@ class Lines:
             axes = (n.BATCH, n.TIME, *(a for a in signal.axes if a not in (n.BATCH, n.TIME)))
             name = self.fresh(f"{label(signal)}_line")
             self.spare[name] = self.buffers[name] = k.Buffer(name, axes, signal.kind, "workspace")
-            store = self._place(self._stored(name, signal, v.span, 0))
+            made = self._stored(name, signal, v.span, 0)
+            made.reverse = self.reversed(node.halo) if self.sequential else None
+            store = self._place(made)
             self.promoted[signal] = self.arena.load(name, axes, signal.kind), store
         v.behind.append(self.promoted[signal][1])
         if self.sequential:  # steps before, or after, are there where the sweep has been

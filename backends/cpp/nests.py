@@ -24,7 +24,7 @@ class Nest:
 
     axes: Axes
     lane: str | None
-    over: frozenset[str]
+    over: set[frozenset[str]]  # the axes of each kind of sum in it
     values: list[Value] = field(default_factory=list)
     serial: bool = False
 
@@ -38,10 +38,11 @@ def nests_of(
     loops: Callable[[Value], Axes],
     lane_of: Callable[[Value, Axes], str | None],
     lag_of: Callable[[Value], str],
+    narrow: Callable[[str], bool],
     of: Pass,
 ) -> list[Nest]:
     """The nests of one group, in order. `loops` gives the axes that a value has loops over, `lag_of` the length of a
-    delay line that is one of them."""
+    delay line that is one of them; an axis is `narrow` whose vectors are computed all together."""
     nests: list[Nest] = []
     at: dict[Value, int] = {}
     for v in values:
@@ -63,21 +64,35 @@ def nests_of(
                 continue
             if n.LAG in axes and lag_of(nest.values[0]) != lag_of(v):
                 continue
-            if over and nest.over and nest.over != over:
+            if not _alike(nest.over, over, lane, narrow):
                 continue
             where = i
             break
         if where < 0:
-            nests.append(Nest(axes, lane, over, [], v.serial))
+            nests.append(Nest(axes, lane, {over} - {NOTHING}, [], v.serial))
             where = len(nests) - 1
         nest = nests[where]
-        nest.over = nest.over or over
+        nest.over |= {over} - {NOTHING}
         nest.values.append(v)
         at[v] = where
-    return _merged(nests, lag_of, of)
+    return _merged(nests, lag_of, narrow, of)
 
 
-def _merged(nests: list[Nest], lag_of: Callable[[Value], str], of: Pass) -> list[Nest]:
+NOTHING: frozenset[str] = frozenset()
+
+
+def _alike(mine: Iterable[frozenset[str]], other: frozenset[str], lane: str | None, narrow: Callable[[str], bool]) -> bool:
+    """Whether sums can share loops: over the same axes, or, where the lane is narrow, over the same and the lane."""
+    every = {*mine, other} - {NOTHING}
+    if len(every) <= 1:
+        return True
+    rest = {o - {lane} for o in every} - {NOTHING}
+    return len(rest) <= 1 and lane is not None and narrow(lane)
+
+
+def _merged(
+    nests: list[Nest], lag_of: Callable[[Value], str], narrow: Callable[[str], bool], of: Pass
+) -> list[Nest]:
     """Nests over the same axes as one, the later of them, where nothing between needs what the earlier makes.
 
     The update of a state waits so for the readouts of the new one, and the state is passed over once.
@@ -88,11 +103,12 @@ def _merged(nests: list[Nest], lag_of: Callable[[Value], str], of: Pass) -> list
             continue
         for later in nests[i + 1 :]:
             same = set(first.axes) == set(later.axes) and first.lane == later.lane and not later.serial
-            if same and not (first.over and later.over and first.over != later.over) and _joins(first, later, of):
+            alike = all(_alike(first.over, o, first.lane, narrow) for o in (later.over or {NOTHING}))
+            if same and alike and _joins(first, later, of):
                 if n.LAG in first.axes and lag_of(first.values[0]) != lag_of(later.values[0]):
                     break
                 later.values[:0] = first.values
-                later.over = later.over or first.over
+                later.over |= first.over
                 first.values = []
                 break
             if any(r in first.values for v in later.values for r in (*v.reads, *v.behind)):

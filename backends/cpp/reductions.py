@@ -16,7 +16,6 @@ from ssmc.expr.nodes import Kind
 if TYPE_CHECKING:
     from ssmc.backends.cpp.cell import Cell
 
-INDENT = "    "
 ROWS = 4  # results of one vector that share what is read for them
 UNROLLED = 32  # the most turns of a loop that keeps what it makes in registers
 
@@ -66,46 +65,62 @@ def reduction(cell: Cell, nest: Nest) -> list[str]:
 
 
 class _Reduction:
+    """Loops over results, then over what is reduced, then the lanes.
+
+    Sums over other axes than the lane are all over the same (`over`). Sums over the lane alone are done when its vectors
+    are; those over both when all is.
+    """
+
     def __init__(self, cell: Cell, nest: Nest) -> None:
         self.cell, self.nest = cell, nest
         self.printer = cell.printer
-        self.results = [a for a in nest.axes if a not in nest.over]
-        self.over = [a for a in nest.axes if a in nest.over]
         self.lane = nest.lane
-        self.across = nest.lane in nest.over  # the lanes themselves are reduced
+        self.sums = [v for v in nest.values if self._reduces(v)]
+        self.over = [a for a in nest.axes if a != nest.lane and any(a in v.over for v in self.sums)]
+        self.results = [a for a in nest.axes if a not in self.over and a != nest.lane]
+        self.across = [v for v in self.sums if self.lane in v.over]
+        self.inner = [v for v in self.across if not any(a in v.over for a in self.over)] if self.over else []
+        self.outer = [v for v in self.sums if v not in self.inner]
+        self.names = {v: self.printer.identifier(f"{v.name} {v.op}") for v in self.sums}  # type: ignore[attr-defined]
+
+    def _reduces(self, v: Value) -> bool:
+        # also where a cell has one index only of what is summed: then other cells add to it
+        return bool(v.op) and any(a != n.TIME or not self.cell.values.sequential for a in v.over)
+
+    # -- the loops -----------------------------------------------------------------------------------------------
 
     def lines(self) -> list[str]:
         cell, lane = self.cell, self.lane
         env = cell._env(self.nest.axes)
         heads: list[str] = []
-        outer = [a for a in self.results if a != lane]
-        shared = self._shared(outer)
-        for a in outer:
-            if a in env and not (a == n.BATCH and cell.schedule.batch != 1):
-                continue
-            if a == shared:
-                continue
-            heads.append(cell._head(a, env))
-        block, tail = 1, ""
+        shared = self._shared()
+        for a in self.results:
+            fixed = a in env and not (a == n.BATCH and cell.schedule.batch != 1)
+            if not fixed and a != shared:
+                heads.append(cell._head(a, env))
+        block, chunked, clamp = 1, False, ""
         if lane is not None and not self.across:
             block, count = self._block(lane)
-            if block != count:
+            chunked = block != count
+            if chunked:
                 heads.append(f"for (i64 q = 0; q < {count}; q += {block}) {{")
+        elif lane is not None and any(lane not in v.over for v in self.outer):
+            block = int(cell.vectors(lane))
         if shared is not None:
             var = self.printer.variable(shared) if shared not in (n.BATCH, n.TIME) else f"i_{shared[1:]}"  # type: ignore[attr-defined]
             size = {n.BATCH: "rows", n.TIME: "steps"}.get(shared) or cell.size(shared)
             heads.append(f"for (i64 {var}_0 = 0; {var}_0 < {size}; {var}_0 += {ROWS}) {{")
-            tail = f"{var}_0 + s < {size} ? {var}_0 + s : {size} - 1"
-        body = self._inside(env, block, bool(heads) and "q += " in "".join(heads), shared, tail)
+            clamp = f"{var}_0 + s < {size} ? {var}_0 + s : {size} - 1"
+        body = self._inside(env, block, chunked, shared, clamp)
         for head in reversed(heads):
             body = enclosed(head, body)
         return body
 
-    def _shared(self, outer: list[str]) -> str | None:
+    def _shared(self) -> str | None:
         """A result axis of which several indices are computed together, to read the rest once for all of them."""
-        if any(not v.op for v in self.nest.values) or self.across or self.lane is None:
+        if len(self.sums) < len(self.nest.values) or self.across or self.lane is None:
             return None
-        wide = [a for a in outer if a in (n.TIME, n.BATCH) and not self.cell.narrowed(a)]
+        wide = [a for a in self.results if a in (n.TIME, n.BATCH) and not self.cell.narrowed(a)]
         return wide[0] if wide else None
 
     def _block(self, lane: str) -> tuple[int, int | str]:
@@ -119,63 +134,53 @@ class _Reduction:
         return 1, number
 
     def _inside(self, env: dict[str, Index], block: int, chunked: bool, shared: str | None, clamp: str) -> list[str]:
+        """Accumulators, the loops over what is reduced, and what becomes of the sums."""
         cell, lane = self.cell, self.lane
-        sums = [v for v in self.nest.values if self._reduces(v)]
         rows = ROWS if shared is not None else 1
-        lanes_inside = lane is not None
-        out: list[str] = []
-        names: dict[Value, str] = {}
-        for v in sums:
-            name = self.printer.identifier(f"{v.name} {v.op}")  # type: ignore[attr-defined]
-            names[v] = name
-            kind = VECTOR[v.kind] if lanes_inside else SCALAR[v.kind]
-            count = block * rows if lanes_inside and not self.across else rows
-            start = identity(v.op, v.kind)
-            start = f"splat({start})" if lanes_inside else start
-            if count == 1:
-                out.append(f"{kind} {name} = {start};")
-            else:
-                out.append(f"{kind} {name}[{count}];")
-                out.append(f"for ({kind} &x : {name}) x = {start};")
-        single = (block * rows == 1) or (self.across and rows == 1)
-
-        def place(v: Value) -> str:
-            if single or not lanes_inside:
-                return names[v]
-            if block == 1:
-                return f"{names[v]}[s]"
-            return f"{names[v]}[s * {block} + r]" if shared is not None else f"{names[v]}[r]"
-
+        out = [line for v in self.outer for line in self._begun(v, rows * (1 if v in self.across else block))]
         inner = dict(env)
-        heads: list[str] = []
-        for a in self.over:
-            if a != lane:
-                heads.append(cell._head(a, inner))
+        heads = [cell._head(a, inner) for a in self.over]
         if shared is not None:
             heads.append(f"for (i64 s = 0; s < {rows}; s++) {{" + self._at_shared(shared, inner, clamp))
-        if lanes_inside:
-            assert lane is not None
+        lane_head = ""
+        if lane is not None:
             if self.across:
-                heads.append(cell._lane_head(lane, inner))
-            elif block > 1 or chunked:
-                inner[lane] = cell._lane_index(lane, "(q + r)" if chunked else "r")
-                if block > 1:
-                    heads.append(f"for (i64 r = 0; r < {block}; r++) {{")
-                else:
-                    inner[lane] = cell._lane_index(lane, "q" if chunked else "0")
+                lane_head = cell._lane_head(lane, inner)
             else:
-                inner[lane] = cell._lane_index(lane, "0")
+                at = {(True, True): "(q + r)", (True, False): "q", (False, True): "r", (False, False): "0"}
+                inner[lane] = cell._lane_index(lane, at[chunked, block > 1])
+                if block > 1:
+                    lane_head = f"for (i64 r = 0; r < {block}; r++) {{"
+
+        def place(v: Value) -> str:
+            name = self.names[v]
+            if v in self.across or rows * block == 1 or lane is None:
+                return name
+            if block == 1:
+                return f"{name}[s]"
+            return f"{name}[s * {block} + r]" if shared is not None else f"{name}[r]"
+
         body = self._body(inner, place)
-        unroll = self._unroll(heads)
+        if lane_head:
+            body = enclosed(lane_head, body)
+        if self.inner:
+            ends = [self._keep(v, self._whole(v), inner) for v in self.inner]
+            body = [*(line for v in self.inner for line in self._begun(v, 1)), *body, *ends]
+        unroll = self._unroll()
         for i, head in enumerate(reversed(heads)):
             lead = [unroll] if unroll and i == len(heads) - 1 else []
             body = [*lead, *enclosed(head, body)]
-        out += body
-        out += self._finish(env, names, place, block, chunked, shared, clamp)
-        return out
+        return [*out, *body, *self._finish(env, place, block, chunked, shared, clamp)]
 
-    def _reduces(self, v: Value) -> bool:
-        return bool(v.op) and any(a in self.nest.over for a in v.over)
+    def _begun(self, v: Value, count: int) -> list[str]:
+        """An accumulator, or several."""
+        name = self.names[v]
+        kind = VECTOR[v.kind] if self.lane is not None else SCALAR[v.kind]
+        start = identity(v.op, v.kind)
+        start = f"splat({start})" if self.lane is not None else start
+        if count == 1:
+            return [f"{kind} {name} = {start};"]
+        return [f"{kind} {name}[{count}];", f"for ({kind} &x : {name}) x = {start};"]
 
     def _at_shared(self, shared: str, env: dict[str, Index], clamp: str) -> str:
         """Rows beyond the last are the last again."""
@@ -184,17 +189,16 @@ class _Reduction:
         env[shared] = Index(local, f"({base} + {local})")
         return f"\nconst i64 {local} = {clamp};"
 
-    def _unroll(self, heads: list[str]) -> str:
-        if not self.over or self.across:
+    def _unroll(self) -> str:
+        if not self.over or self.over[0] == n.LAG:
             return ""
-        first = next((a for a in self.over if a != self.lane), None)
-        if first is None:
-            return ""
-        size = self.cell.size(first) if first != n.LAG else ""
+        size = self.cell.size(self.over[0])
         typed = any(v.place is not None for v in self.nest.values)
         if size.isdigit() and typed and int(size) * self.cell.schedule.vectors <= UNROLLED:
             return f"#pragma GCC unroll {size}"
-        return "#pragma GCC unroll 4" if typed else ""
+        return "#pragma GCC unroll 4" if typed and not self.across else ""
+
+    # -- what is computed ----------------------------------------------------------------------------------------
 
     def _body(self, env: Env, place: Callable[[Value], str]) -> list[str]:
         cell = self.cell
@@ -205,27 +209,27 @@ class _Reduction:
             if not v.op:
                 out += cell._computed(v, env, known, late)
                 continue
-            if not self._reduces(v):  # over the steps alone
-                point = Point(cell, env, v, known)
-                out.append(_told(cell.added(v, point.converted(point.code(v.value), v.kind), env), v))
-                continue
             point = Point(cell, env, v, known)
             code = point.converted(point.code(v.value), v.kind)
+            if not self._reduces(v):  # over the steps alone
+                out.append(_told(cell.added(v, code, env), v))
+                continue
             term = code.text if code.lanes or self.lane is None else f"splat({code.text})"
-            if self.across:
+            if v in self.across:
                 assert self.lane is not None
-                index = env[self.lane]
                 size = cell.size(self.lane)
                 width = self.printer.lanes * (cell.schedule.vectors if cell.schedule.blocked else 1)  # type: ignore[attr-defined]
                 if not (size.isdigit() and int(size) % width == 0):
-                    term = f"first({term}, {index.left}, {identity(v.op, v.kind)})"
+                    term = f"first({term}, {env[self.lane].left}, {identity(v.op, v.kind)})"
             out.append(_told(joined(v.op, place(v), term), v))
         return [*out, *late]
+
+    def _whole(self, v: Value) -> Code:
+        return Code(f"h{v.op}({self.names[v]})", 100, v.kind, False)
 
     def _finish(
         self,
         env: dict[str, Index],
-        names: dict[Value, str],
         place: Callable[[Value], str],
         block: int,
         chunked: bool,
@@ -234,29 +238,23 @@ class _Reduction:
     ) -> list[str]:
         """The accumulators to where the values are kept."""
         cell, lane = self.cell, self.lane
+        ends = [self._keep(v, self._whole(v), env) for v in self.outer if v in self.across]
+        rest = [v for v in self.outer if v not in self.across]
+        if not rest:
+            return ends
         inner = dict(env)
         heads: list[str] = []
         if shared is not None:
             heads.append(f"for (i64 s = 0; s < {ROWS}; s++) {{" + self._at_shared(shared, inner, clamp))
-        if lane is not None and not self.across:
+        if lane is not None:
+            at = {(True, True): "(q + r)", (True, False): "q", (False, True): "r", (False, False): "0"}
+            inner[lane] = cell._lane_index(lane, at[chunked, block > 1])
             if block > 1:
-                inner[lane] = cell._lane_index(lane, "(q + r)" if chunked else "r")
                 heads.append(f"for (i64 r = 0; r < {block}; r++) {{")
-            else:
-                inner[lane] = cell._lane_index(lane, "q" if chunked else "0")
-        out: list[str] = []
-        for v in self.nest.values:
-            if not self._reduces(v):
-                continue
-            lanes = lane is not None and not self.across
-            text = place(v)
-            if self.across:
-                text = f"h{v.op}({names[v]})"
-            code = Code(text, 100, v.kind, lanes)
-            out.append(self._keep(v, code, inner))
+        lines = [self._keep(v, Code(place(v), 100, v.kind, lane is not None), inner) for v in rest]
         for head in reversed(heads):
-            out = enclosed(head, out)
-        return out
+            lines = enclosed(head, lines)
+        return [*lines, *ends]
 
     def _keep(self, v: Value, code: Code, env: Env) -> str:
         cell = self.cell
