@@ -48,7 +48,9 @@ def nests_of(
     for v in values:
         axes = loops(v)
         lane = None if v.serial else lane_of(v, axes)
-        over = frozenset(a for a in v.over if a != n.TIME)
+        over = frozenset(a for a in v.over if a in axes)
+        if not over and any(a != n.TIME for a in v.over):
+            over = CELLS
         least = 0
         for r in v.reads:
             if r in at:
@@ -79,11 +81,12 @@ def nests_of(
 
 
 NOTHING: frozenset[str] = frozenset()
+CELLS = frozenset({"@cells"})  # a sum of which every cell has one term
 
 
 def _alike(mine: Iterable[frozenset[str]], other: frozenset[str], lane: str | None, narrow: Callable[[str], bool]) -> bool:
     """Whether sums can share loops: over the same axes, or, where the lane is narrow, over the same and the lane."""
-    every = {*mine, other} - {NOTHING}
+    every = {*mine, other} - {NOTHING, CELLS}
     if len(every) <= 1:
         return True
     rest = {o - {lane} for o in every} - {NOTHING}

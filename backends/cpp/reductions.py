@@ -79,13 +79,35 @@ class _Reduction:
         self.over = [a for a in nest.axes if a != nest.lane and any(a in v.over for v in self.sums)]
         self.results = [a for a in nest.axes if a not in self.over and a != nest.lane]
         self.across = [v for v in self.sums if self.lane in v.over]
+        if not self.over and self.across and self.results and self._looped(self.results[-1]):
+            self.over = [self.results.pop()]
         self.inner = [v for v in self.across if not any(a in v.over for a in self.over)] if self.over else []
+        self.together = self._together()
         self.outer = [v for v in self.sums if v not in self.inner]
         self.names = {v: self.printer.identifier(f"{v.name} {v.op}") for v in self.sums}  # type: ignore[attr-defined]
 
     def _reduces(self, v: Value) -> bool:
         # also where a cell has one index only of what is summed: then other cells add to it
         return bool(v.op) and any(a != n.TIME or not self.cell.values.sequential for a in v.over)
+
+    def _looped(self, axis: str) -> bool:
+        return axis not in (n.BATCH, n.TIME, n.LAG) and not self.cell.narrowed(axis)
+
+    def _together(self) -> str | None:
+        """The innermost axis of which LANES indices come at once, so that the lanes of as many sums are added up together."""
+        if not self.inner or not self.over or not self._looped(self.over[-1]):
+            return None
+        axis, cell = self.over[-1], self.cell
+        size = cell.size(axis)
+        if not size.isdigit() or int(size) % self.printer.lanes:  # type: ignore[attr-defined]
+            return None
+        for v in self.inner:
+            order = cell.array_of(v).order
+            if v.op != "sum" or v.kind != "real" or v.total is not None or not order or order[-1] != axis:
+                return None
+            if not cell.array_of(v).padded:
+                return None
+        return axis
 
     # -- the loops -----------------------------------------------------------------------------------------------
 
@@ -140,6 +162,8 @@ class _Reduction:
         out = [line for v in self.outer for line in self._begun(v, rows * (1 if v in self.across else block))]
         inner = dict(env)
         heads = [cell._head(a, inner) for a in self.over]
+        if self.together is not None:
+            heads[-1] = self._by_lanes(self.together, inner)
         if shared is not None:
             heads.append(f"for (i64 s = 0; s < {rows}; s++) {{" + self._at_shared(shared, inner, clamp))
         lane_head = ""
@@ -163,7 +187,9 @@ class _Reduction:
         body = self._body(inner, place)
         if lane_head:
             body = enclosed(lane_head, body)
-        if self.inner:
+        if self.together is not None:
+            body = self._added_together(body, inner)
+        elif self.inner:
             ends = [self._keep(v, self._whole(v), inner) for v in self.inner]
             body = [*(line for v in self.inner for line in self._begun(v, 1)), *body, *ends]
         unroll = self._unroll()
@@ -171,6 +197,26 @@ class _Reduction:
             lead = [unroll] if unroll and i == len(heads) - 1 else []
             body = [*lead, *enclosed(head, body)]
         return [*out, *body, *self._finish(env, place, block, chunked, shared, clamp)]
+
+    def _by_lanes(self, axis: str, env: dict[str, Index]) -> str:
+        """The loop over an axis, LANES of its indices at a time."""
+        var = self.printer.variable(axis)  # type: ignore[attr-defined]
+        env[axis] = Index(f"({var} + s)", f"({var} + s)")
+        return f"for (i64 {var} = 0; {var} < {self.cell.size(axis)}; {var} += LANES) {{"
+
+    def _added_together(self, body: list[str], env: dict[str, Index]) -> list[str]:
+        """The body for LANES indices, and then the sums of all of them at once."""
+        assert self.together is not None
+        var = self.printer.variable(self.together)  # type: ignore[attr-defined]
+        rows = [f"vreal {self.names[v]}_rows[LANES];" for v in self.inner]
+        begin = [line for v in self.inner for line in self._begun(v, 1)]
+        ends = [f"{self.names[v]}_rows[s] = {self.names[v]};" for v in self.inner]
+        inside = enclosed("for (i64 s = 0; s < LANES; s++) {", [*begin, *body, *ends])
+        at = {**env, self.together: Index(var, var, True, f"{self.cell.size(self.together)} - {var}", f"{var} / LANES")}
+        stores = [
+            self._keep(v, Code(f"hsums({self.names[v]}_rows)", 100, v.kind, True), at) for v in self.inner
+        ]
+        return [*rows, *inside, *stores]
 
     def _begun(self, v: Value, count: int) -> list[str]:
         """An accumulator, or several."""
