@@ -1,6 +1,8 @@
-"""Examples through the C++ backend, forward and step, against the oracle: a program of its own, to be run sanitized.
+"""Examples through the C++ backend against the oracle: a program of its own, to be run sanitized.
 
-    python -m tests.differential.cpp_examples [NAME…] [--dtype float32] [--lengths 1 2 33]
+    python -m tests.differential.cpp_examples [NAME…] [--dtype float32] [--lengths 1 2 33] [--gradients]
+
+Sequences and steps; with `--gradients`, the gradient of every input, param and entry of the state, in double precision.
 
 A line an example. Memory of new tensors is full of NaN, so that an element that is not written, or read before it is,
 shows in the comparison.
@@ -75,6 +77,43 @@ def check(name: str, dtype: str, lengths: list[int]) -> float:
     return worst
 
 
+def check_gradients(name: str, lengths: list[int]) -> float:
+    """The largest error of a gradient; the loss is of every output and every last state."""
+    spec = ssmc.load(EXAMPLES / f"{name}.ssm")
+    sizes = awkward_sizes(spec.graph, None)
+    trial = _Trial(spec, sizes)
+    worst = 0.0
+    for length in lengths:
+        q = trial.question(length)
+        if not q.leaves:
+            continue
+        wanted, last = run(spec.graph, q.inputs, q.params, q.state, length, TorchArrays, sizes)
+        given = {"sizes": {a: s for a, s in sizes.items() if a in spec.graph.axis}, "backend": "cpp"}
+        more = {} if q.inputs else {"length": length}
+        ys, after = spec(**q.inputs, **q.params, state=q.state, return_state=True, form="recurrent", **given, **more)
+        outputs = (ys,) if isinstance(ys, torch.Tensor) else tuple(ys)
+        losses = (
+            _loss([*outputs, *(after[r.name] for r in spec.graph.registers)]),
+            _loss([*(wanted[o.name] for o in spec.graph.outputs), *(last[r.name] for r in spec.graph.registers)]),
+        )
+        found, right = (torch.autograd.grad(x, q.leaves, allow_unused=True) for x in losses)
+        for leaf, f, r in zip(q.leaves, found, right, strict=True):
+            blank = torch.zeros_like(leaf)
+            worst = max(worst, error(blank if f is None else f, blank if r is None else r))
+    return worst
+
+
+def _loss(values: list[Any]) -> Any:
+    total = torch.zeros((), dtype=torch.float64)
+    for x in values:
+        weights = torch.cos(torch.arange(x.numel(), dtype=torch.float64)).reshape(x.shape)
+        if x.is_complex():
+            total = total + (x.real * weights).sum() + (x.imag * weights.flip(0) if x.ndim else x.imag).sum()
+        elif x.is_floating_point():
+            total = total + (x * weights).sum()
+    return total
+
+
 def _wide(group: dict[str, Any]) -> dict[str, Any]:
     kinds = {torch.float32: torch.float64, torch.complex64: torch.complex128}
     return {k: x.to(kinds.get(x.dtype, x.dtype)) for k, x in group.items()}
@@ -85,20 +124,22 @@ def main() -> None:
     options.add_argument("names", nargs="*")
     options.add_argument("--dtype", default="float32", choices=TOLERANCE)
     options.add_argument("--lengths", type=int, nargs="*", default=[1, 2, 33])
+    options.add_argument("--gradients", action="store_true")
     asked = options.parse_args()
+    tolerance = 1e-6 if asked.gradients else TOLERANCE[asked.dtype]
     caller = extension()
     if caller is not None:
         caller.poison(True)
     missed = []
     for name in asked.names or sorted(p.stem for p in EXAMPLES.glob("*.ssm")):
         try:
-            worst = check(name, asked.dtype, asked.lengths)
+            worst = check_gradients(name, asked.lengths) if asked.gradients else check(name, asked.dtype, asked.lengths)
         except Exception as wrong:
             print(f"{name:30} {type(wrong).__name__}: {str(wrong).strip().splitlines()[0][:200]}", flush=True)
             missed.append(name)
             continue
-        print(f"{name:30} {worst:.1e}{'' if worst < TOLERANCE[asked.dtype] else '  MISS'}", flush=True)
-        if not worst < TOLERANCE[asked.dtype]:
+        print(f"{name:30} {worst:.1e}{'' if worst < tolerance else '  MISS'}", flush=True)
+        if not worst < tolerance:
             missed.append(name)
     sys.exit(f"missed: {', '.join(missed)}" if missed else 0)
 

@@ -53,6 +53,10 @@ def test_the_examples_are_as_the_oracle_says(dtype: str) -> None:
     run(NAMES, "--dtype", dtype)
 
 
+def test_the_gradients_of_the_examples_are_as_the_oracle_says() -> None:
+    run(NAMES, "--gradients", "--lengths", "7", "33")
+
+
 @pytest.mark.parametrize("names", GROUPS, ids=" ".join)
 def test_the_examples_touch_no_memory_but_their_own(names: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     libraries = sanitizer_libraries()
