@@ -21,7 +21,7 @@ from ssmc.backends.cpp.module import SEQUENCE, STEP, Real, Variant
 from ssmc.backends.cpp.problems import NotInCpp
 from ssmc.backends.cpp.signature import WRITTEN, Printed, Slot
 from ssmc.backends.cpp.toolchain import Toolchain, _machine, machine, toolchain
-from ssmc.backends.cpp.values import NotPrintable
+from ssmc.backends.cpp.value import NotPrintable
 from ssmc.backends.torch.printer import RESULT, dimension, initial, module_text, signature
 from ssmc.backends.torch.scope import INDENT, Scope, indented, pruned, tuple_of
 
