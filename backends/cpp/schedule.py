@@ -16,6 +16,8 @@ from ssmc.expr.nodes import Node
 REGISTERS = 24
 # Cells a thread should have, so that none waits long for the last.
 ENOUGH = 2
+# How much of all work cells may do in vain, because others do it too.
+REPEATED = 0.5
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2)
         return Schedule(weights=weights)
     if not values.sequential:
         return Schedule(time=8 if _contracts(values) else 1, weights=weights)
-    free = parallel_axes(values)
     every = [v for g in values.groups for v in g.values]
+    free = {a for a in parallel_axes(values) if _shared_fairly(a, every, sizes)}
     totals = {v.total for v in values.totals}
     carries = [c for c in values.carries.values() if c.axes and c not in totals]
     carries += [c for cs in values.resets.values() for c in cs]
@@ -98,6 +100,17 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2)
         if 4 < state <= REGISTERS:
             vectors = min(whole, max(1, REGISTERS // state))
     return Schedule(grid, lane, blocked, vectors, weights=weights)
+
+
+def _shared_fairly(axis: str, every: list[Value], sizes: Mapping[str, int]) -> bool:
+    """Whether cells along an axis do little that the others do too: what lacks the axis is computed in each of them."""
+
+    def work(v: Value) -> int:
+        return math.prod(sizes.get(n.base_axis(a), 16) for a in {*v.axes, *v.over} if a not in (n.BATCH, n.TIME, n.LAG))
+
+    total = sum(map(work, every))
+    without = sum(work(v) for v in every if axis not in v.axes and axis not in v.over)
+    return without * (sizes.get(axis, 16) - 1) <= REPEATED * total
 
 
 def _ordered(values: Pass, axes: set[str]) -> list[str]:
