@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-# Most tests make many specs that run once, for which no C++ compiler is worth starting; those of the C++ backend ask for
-# it, and CI runs generated specs with SSMC_BACKEND=cpp.
+# Most tests make many specs that run once, for which no C++ compiler is worth starting; those of the C++ backend ask
+# for it, and CI runs generated specs with SSMC_BACKEND=cpp.
 os.environ.setdefault("SSMC_BACKEND", "torch")
 
 ROOT = Path(__file__).resolve().parent.parent

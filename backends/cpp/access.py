@@ -1,9 +1,10 @@
 """Where the values of a cell are, and how the caller's tensors are read and written."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ssmc.backends.cpp.point import SCALAR, Code, Env, Index, Point
 from ssmc.backends.cpp.texts import atom, product, simple, times
@@ -13,13 +14,10 @@ from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Kind, Node
 
-if TYPE_CHECKING:
-    from ssmc.backends.cpp.cell import Cell
-
 
 @dataclass
 class Array:
-    """How a value is kept: `order` of its axes, in vectors along the last (`typed`), or in elements padded to vectors."""
+    """How a value is kept: `order` of its axes, in vectors along the last (`typed`) or in elements padded to them."""
 
     order: Axes
     typed: bool
@@ -37,18 +35,21 @@ def moved_axes(v: Value) -> set[str]:
 
 
 class Access:
-    """The part of a cell that knows places."""
+    """The part of a cell that knows places.
+
+    It is a part of Cell, whose attributes it takes for granted.
+    """
 
     # -- sizes ---------------------------------------------------------------------------------------------------
 
-    def size(self: Cell, axis: str) -> str:
+    def size(self: Any, axis: str) -> str:
         if axis == n.TIME:
             return "length"
         if axis == n.BATCH:
             return "batch"
-        return self.printer.size(axis)  # type: ignore[attr-defined, no-any-return]
+        return self.printer.size(axis)
 
-    def extent(self: Cell, axis: str) -> str:
+    def extent(self: Any, axis: str) -> str:
         """How many elements of an axis a cell has."""
         if axis == self.schedule.lane and self.schedule.blocked:
             return f"{self.schedule.vectors} * LANES"
@@ -60,13 +61,13 @@ class Access:
             raise CompilerBug("the length of a delay line by its axis")
         return self.size(axis)
 
-    def vectors(self: Cell, axis: str) -> str:
+    def vectors(self: Any, axis: str) -> str:
         if axis == self.schedule.lane and self.schedule.blocked:
             return str(self.schedule.vectors)
         size = self.size(axis)
-        return str(-(-int(size) // self.printer.lanes)) if size.isdigit() else f"vectors({size})"  # type: ignore[attr-defined]
+        return str(-(-int(size) // self.printer.lanes)) if size.isdigit() else f"vectors({size})"
 
-    def lag(self: Cell, node: Node) -> str:
+    def lag(self: Any, node: Node) -> str:
         """The length of a delay line."""
         for x in n.postorder([node]):
             if isinstance(x, n.Load) and n.LAG in x.axes:
@@ -79,7 +80,7 @@ class Access:
                     return self.lag(named.value)
         raise CompilerBug("a delay line of no length")
 
-    def depth(self: Cell, buffer: str) -> str:
+    def depth(self: Any, buffer: str) -> str:
         d = self.values.buffers[buffer].depth
         if d is None and buffer in self.values.line_starts:
             return self.lag(self.values.line_starts[buffer])
@@ -96,7 +97,7 @@ class Access:
 
     # -- which axes are narrowed ---------------------------------------------------------------------------------
 
-    def narrowed(self: Cell, axis: str) -> bool:
+    def narrowed(self: Any, axis: str) -> bool:
         """Whether a cell has one index of an axis only."""
         s = self.schedule
         if axis == n.TIME:
@@ -105,19 +106,19 @@ class Access:
             return s.batch == 1
         return axis in s.grid and axis != s.lane
 
-    def axes_of(self: Cell, v: Value) -> Axes:
+    def axes_of(self: Any, v: Value) -> Axes:
         """The axes of a value that loops of its cell have."""
         axes = [a for a in v.axes if not self.narrowed(a)]
         if v.timed and not self.values.sequential and not self.step and not self.narrowed(n.TIME):
             axes.insert(0, n.TIME)
         return tuple(axes)
 
-    def loops(self: Cell, v: Value) -> Axes:
+    def loops(self: Any, v: Value) -> Axes:
         over = [a for a in v.over if a != n.TIME or not self.values.sequential]
         axes = self.axes_of(v)
         return (*axes, *(a for a in over if a not in axes and not (self.narrowed(a) and a != n.TIME)))
 
-    def lane_of(self: Cell, v: Value, axes: Axes) -> str | None:
+    def lane_of(self: Any, v: Value, axes: Axes) -> str | None:
         moved = moved_axes(v)
         possible = [a for a in axes if a not in (n.BATCH, n.TIME, n.LAG) and a not in moved]
         if self.schedule.lane in possible:
@@ -130,12 +131,12 @@ class Access:
             return self._preferred(mine)
         return self._preferred(possible) if possible and v.op in ("sum", "max", "min", "prod") else None
 
-    def _preferred(self: Cell, axes: list[str]) -> str:
+    def _preferred(self: Any, axes: list[str]) -> str:
         return max(axes, key=lambda a: (self.schedule.rank(a), axes.index(a)))
 
     # -- arrays --------------------------------------------------------------------------------------------------
 
-    def array_of(self: Cell, v: Value) -> Array:
+    def array_of(self: Any, v: Value) -> Array:
         if v not in self.arrays:
             axes = list(self.axes_of(v))
             if v.place is not None and not v.crosses and self.in_place(v):
@@ -150,21 +151,21 @@ class Access:
             self.arrays[v] = Array(tuple(axes), False, lane is not None)
         return self.arrays[v]
 
-    def in_place(self: Cell, v: Value) -> bool:
+    def in_place(self: Any, v: Value) -> bool:
         return v in self.placed
 
-    def name(self: Cell, v: Value) -> str:
+    def name(self: Any, v: Value) -> str:
         if v.place is not None and not v.crosses and self.in_place(v):
             return self.name(v.place)
-        return self.printer.identifier(v.name)  # type: ignore[attr-defined, no-any-return]
+        return self.printer.identifier(v.name)
 
-    def array(self: Cell, v: Value, point: Point) -> Code:
+    def array(self: Any, v: Value, point: Point) -> Code:
         """A value read from where it is kept."""
         self.frame.kept.add(v)
         a = self.array_of(v)
         home = v.place if v.place is not None and not v.crosses and self.in_place(v) else v
         env = point.env
-        text, lanes, unit = self._address(home, a, env, timed=v.crosses and self.values.sequential)
+        text, _, unit = self._address(home, a, env, timed=v.crosses and self.values.sequential)
         if not a.order and not (v.crosses and self.values.sequential):
             return Code(self.name(v), 100, v.kind, False)
         lane_axis = next((x for x in a.order if env[x].lane), None)
@@ -179,17 +180,17 @@ class Access:
         stride = self._stride(a, lane_axis)
         return Code(f"fetch(&{self.name(v)}[{text}], {stride}, {env[lane_axis].left})", 100, v.kind, True)
 
-    def _dim(self: Cell, v: Value, a: Array, axis: str) -> str:
+    def _dim(self: Any, v: Value, a: Array, axis: str) -> str:
         if axis == n.LAG:
             return self.lag_of(v)
         if a.padded and axis == a.order[-1]:
             return self.vectors(axis) if v in self.typed else times(self.vectors(axis), "LANES")
         return self.extent(axis)
 
-    def lag_of(self: Cell, v: Value) -> str:
+    def lag_of(self: Any, v: Value) -> str:
         return self.lag(v.value)
 
-    def _address(self: Cell, v: Value, a: Array, env: Env, timed: bool) -> tuple[str, bool, bool]:
+    def _address(self: Any, v: Value, a: Array, env: Env, timed: bool) -> tuple[str, bool, bool]:
         text = ""
         if timed:
             text = env[n.TIME].local if n.TIME in env else "(t - start)"
@@ -206,7 +207,7 @@ class Access:
             text = simple(text)
         return text or "0", lanes, unit
 
-    def _stride(self: Cell, a: Array, axis: str) -> str:
+    def _stride(self: Any, a: Array, axis: str) -> str:
         at = a.order.index(axis)
         v = next(x for x, y in self.arrays.items() if y is a)
         stride = "1"
@@ -216,20 +217,20 @@ class Access:
 
     # -- the caller's tensors ------------------------------------------------------------------------------------
 
-    def fetched(self: Cell, buffer: str, axes: Axes, kind: Kind, env: Env) -> Code:
-        name, axes, lanes_last = self.printer.source(self, buffer, axes, env)  # type: ignore[attr-defined]
+    def fetched(self: Any, buffer: str, axes: Axes, kind: Kind, env: Env) -> Code:
+        name, axes, _ = self.printer.source(self, buffer, axes, env)
         offset, stride, left = self._offset(name, axes, env)
         if stride is None:
-            plain = self.printer.fields[name][0] == "real"  # type: ignore[attr-defined]
+            plain = self.printer.fields[name][0] == "real"
             return Code(f"{name}[{offset}]" if plain else f"load1(&{name}[{offset}])", 100, kind, False)
         return Code(f"fetch(&{name}[{offset}], {stride}, {left})", 100, kind, True)
 
-    def _offset(self: Cell, name: str, axes: Axes, env: Env) -> tuple[str, str | None, str]:
+    def _offset(self: Any, name: str, axes: Axes, env: Env) -> tuple[str, str | None, str]:
         terms: list[str] = []
         stride, left = None, ""
         for a in axes:
             i = env[a]
-            word = self.printer.stride(name, a)  # type: ignore[attr-defined]
+            word = self.printer.stride(name, a)
             if i.whole != "0":
                 terms.append(product(i.whole, word))
             if i.lane:
@@ -238,7 +239,7 @@ class Access:
 
     # -- sums over cells -----------------------------------------------------------------------------------------
 
-    def missing(self: Cell, v: Value) -> tuple[str, ...]:
+    def missing(self: Any, v: Value) -> tuple[str, ...]:
         """The axes of the grid over which a value is summed: its parts come from several cells."""
         mine = v.only if v.store and v.only is not None and v.only.op else v
         if v.carry and v in self.totalled:
@@ -247,20 +248,20 @@ class Access:
             return ()
         return tuple(a for a in self.schedule.grid if a in mine.over)
 
-    def alone(self: Cell, v: Value, over: Axes) -> str:
+    def alone(self: Any, v: Value, over: Axes) -> str:
         """The condition that one of the cells meets of those that compute the same part: it is counted once."""
         axes = [a for a in self.schedule.grid if a not in v.axes and a not in over]
-        return " && ".join(f"{self.printer.variable(a)} == 0" for a in axes)  # type: ignore[attr-defined]
+        return " && ".join(f"{self.printer.variable(a)} == 0" for a in axes)
 
-    def partial(self: Cell, v: Value) -> str:
+    def partial(self: Any, v: Value) -> str:
         """The name of the parts of what is stored."""
-        name = self.printer.identifier(f"{v.store} parts")  # type: ignore[attr-defined]
+        name = self.printer.identifier(f"{v.store} parts")
         if name not in self.partials:
             self.partials[name] = v
-            self.printer.part(v, name, self.values.buffers[v.store])  # type: ignore[attr-defined]
+            self.printer.part(v, name, self.values.buffers[v.store])
         return name
 
-    def _stored_part(self: Cell, v: Value, code: Code, env: Env) -> str:
+    def _stored_part(self: Any, v: Value, code: Code, env: Env) -> str:
         b = self.values.buffers[v.store]
         name = self.partial(v)
         if n.TIME in b.axes and n.TIME not in env:
@@ -272,13 +273,13 @@ class Access:
         text = value.text if value.lanes else f"splat({value.text})"
         return f"put_added(&{name}[{offset}], {stride}, {left}, {text});"
 
-    def stored(self: Cell, v: Value, code: Code, env: Env) -> str:
+    def stored(self: Any, v: Value, code: Code, env: Env) -> str:
         if self.missing(v):
             mine = v.only if v.only is not None and v.only.op else v
             alone = self.alone(v, mine.over)
             return f"if ({alone}) {self._stored_part(v, code, env)}" if alone else self._stored_part(v, code, env)
         b = self.values.buffers[v.store]
-        name = self.printer.target(v.store)  # type: ignore[attr-defined]
+        name = self.printer.target(v.store)
         axes = tuple(a for a in b.axes if not (self.step and a == n.TIME))
         if b.role in BEGUN:
             env = {**env, n.TIME: Index("chunk", "chunk")}
@@ -288,22 +289,22 @@ class Access:
         offset, stride, left = self._offset(name, axes, env)
         value = Point(self, env, v, {}).converted(code, b.kind)
         if stride is None:
-            plain = self.printer.fields[name][0] == "real"  # type: ignore[attr-defined]
+            plain = self.printer.fields[name][0] == "real"
             return f"{name}[{offset}] = {value.text};" if plain else f"store1(&{name}[{offset}], {value.text});"
         text = value.text if value.lanes else f"splat({value.text})"
         return f"put(&{name}[{offset}], {stride}, {left}, {text});"
 
-    def once_value(self: Cell, name: str) -> Node:
-        return self.printer.once_value(name)  # type: ignore[attr-defined, no-any-return]
+    def once_value(self: Any, name: str) -> Node:
+        return self.printer.once_value(name)
 
-    def outer(self: Cell, name: str, point: Point) -> Code:
+    def outer(self: Any, name: str, point: Point) -> Code:
         """A value computed once for a call."""
-        b = self.printer.once[name]  # type: ignore[attr-defined]
+        b = self.printer.once[name]
         return self.fetched(b.name, b.axes, b.kind, point.env)
 
     # -- delay lines ---------------------------------------------------------------------------------------------
 
-    def delayed(self: Cell, line: Line, back: str, point: Point) -> Code:
+    def delayed(self: Any, line: Line, back: str, point: Point) -> Code:
         t = point.env[n.TIME].whole if n.TIME in point.env else "t"
         depth = self.lag(line.halo)
         begun = isinstance(line.halo, n.Load) and self.values.buffers[line.halo.buffer].role in BEGUN
@@ -321,7 +322,7 @@ class Access:
         halo = point.moved({**point.env, n.LAG: Index(before, before)}).code(line.halo)
         return self.either(inside, signal, point.converted(halo, signal.kind))
 
-    def line_before(self: Cell, line: Line, j: str, point: Point) -> Code:
+    def line_before(self: Any, line: Line, j: str, point: Point) -> Code:
         """Place `j` of a delay line where a chunk begins."""
         done = "(length - stop)" if line.reverse else "start"
         p = f"{done} - {self.lag(line.halo)} + {j}"
@@ -331,7 +332,7 @@ class Access:
         halo = point.moved({**point.env, n.LAG: Index(old, old)}).code(line.halo)
         return self.either(f"{p} >= 0", point.converted(signal, halo.kind), halo)
 
-    def line_after(self: Cell, line: Line, j: str, point: Point) -> Code:
+    def line_after(self: Any, line: Line, j: str, point: Point) -> Code:
         """Place `j` of a delay line when the sequence is over."""
         depth = self.lag(line.halo)
         p = f"length - {depth} + {j}"
@@ -341,7 +342,7 @@ class Access:
         halo = point.moved({**point.env, n.LAG: Index(old, old)}).code(line.halo)
         return self.either(f"{p} >= 0", point.converted(signal, halo.kind), halo)
 
-    def either(self: Cell, condition: str, a: Code, b: Code) -> Code:
+    def either(self: Any, condition: str, a: Code, b: Code) -> Code:
         lanes = a.lanes or b.lanes
         if a.kind != b.kind:
             point = Point(self, {}, None, {})

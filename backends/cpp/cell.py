@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ssmc.backends.cpp.access import Access, Array
 from ssmc.backends.cpp.nests import Nest, nests_of, pointwise
@@ -23,13 +24,16 @@ from ssmc.backends.cpp.values import Pass
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
 
+if TYPE_CHECKING:
+    from ssmc.backends.cpp.printer import Printer
+
 NARROW = 4  # vectors
 STACK = 16384  # bytes up to which an array of known size stands on the stack
 
 
 @dataclass
 class Frame:
-    """What one way of printing found out: which arrays are read other than as whole vectors, and which are read at all."""
+    """What one way of printing found out: which arrays are read, and which other than as whole vectors."""
 
     scalar: set[Value] = field(default_factory=set)
     kept: set[Value] = field(default_factory=set)
@@ -39,7 +43,7 @@ class Cell(Access):
     typed: set[Value]  # kept in vectors
     placed: set[Value]  # kept where the carry is whose next value they are
 
-    def __init__(self, printer: object, values: Pass, schedule: Schedule, number: int) -> None:
+    def __init__(self, printer: Printer, values: Pass, schedule: Schedule, number: int) -> None:
         self.printer, self.values, self.schedule, self.number = printer, values, schedule, number
         self.used: set[str] = set()
         self.frame = Frame()
@@ -56,19 +60,19 @@ class Cell(Access):
         """The lines of the cell's function, without its head."""
         self.typed, self.placed = set(), set()
         self.nests = [
-            nests_of(g.values, self.loops, self.lane_of, self._lag_length, self._narrow, self.values) for g in self.values.groups
+            nests_of(g.values, self.loops, self.lane_of, self._lag_length, self._narrow, self.values)
+            for g in self.values.groups
         ]
         self._commit()
         self._lines()  # to find out how arrays are read
-        carried = {v for v in self.values.carries.values()} | {v for vs in self.values.resets.values() for v in vs}
+        carried = set(self.values.carries.values()) | {v for vs in self.values.resets.values() for v in vs}
         every = [*carried, *self._others(), *(v for g in self.values.groups for v in g.values)]
         for v in every:
             a = self.array_of(v)
             if v not in self.frame.scalar and a.order and a.padded and v in self.arrays:
                 self.typed.add(v)
         self.frame = Frame()
-        lines = self._lines()
-        return lines
+        return self._lines()
 
     def _others(self) -> list[Value]:
         """Values outside the sweeps."""
@@ -153,23 +157,23 @@ class Cell(Access):
         element = VECTOR[x.kind] if x in self.typed else SCALAR[x.kind]
         if x.kind == "bool" and x not in self.typed:
             element = "bool"
-        name = self.printer.identifier(x.name)  # type: ignore[attr-defined]
+        name = self.printer.identifier(x.name)
         timed = x.crosses and self.values.sequential
         if not a.order and not timed:
             return [f"{element} {name};"]
         count = self.chunk() if timed else "1"
         for axis in a.order:
             count = times(count, self._dim(x, a, axis))
-        lanes: int = self.printer.lanes  # type: ignore[attr-defined]
+        lanes: int = self.printer.lanes
         number = number_of(count, lanes)
-        width = {"bool": 1, "int": 8, "real": self.printer.width, "complex": 2 * self.printer.width}[x.kind]  # type: ignore[attr-defined]
+        width = {"bool": 1, "int": 8, "real": self.printer.width, "complex": 2 * self.printer.width}[x.kind]
         if x in self.typed:
             width = {
                 "bool": self.printer.width,
                 "int": 8,
                 "real": self.printer.width,
                 "complex": 2 * self.printer.width,
-            }[x.kind] * lanes  # type: ignore[attr-defined]
+            }[x.kind] * lanes
         if number is not None and number * width <= STACK:
             return [f"alignas(64) {element} {name}[{number}];"]
         self.scratch.append(f"room({count}, sizeof({element}))")
@@ -270,8 +274,7 @@ class Cell(Access):
         if any(n.LAG in v.axes for v in nest.values):
             self._lag_now = self._lag_length(nest.values[0])
         if nest.serial:
-            return self.printer.serial(self, nest)  # type: ignore[attr-defined, no-any-return]
-        out: list[str] = []
+            return self.printer.serial(self, nest)
         if nest.over:
             return self._reducing(nest)
         return self._loops(nest, lambda env: self._body(nest, env, {}), {})
@@ -282,7 +285,7 @@ class Cell(Access):
         env[n.BATCH] = Index("0", "b") if s.batch == 1 else Index("i_batch", "(b + i_batch)")
         for a in s.grid:
             if a != s.lane:
-                env[a] = Index("0", self.printer.variable(a))  # type: ignore[attr-defined]
+                env[a] = Index("0", self.printer.variable(a))
         if self.values.sequential and not self.step:
             env[n.TIME] = Index("(t - start)", "t")
         elif not self.step and s.time == 1:
@@ -311,7 +314,7 @@ class Cell(Access):
         if a == n.TIME:
             env[a] = Index("i_time", "(t + i_time)")
             return "for (i64 i_time = 0; i_time < steps; i_time++) {"
-        var = self.printer.variable(a)  # type: ignore[attr-defined]
+        var = self.printer.variable(a)
         if a == self.schedule.lane and self.schedule.blocked:
             # one element of the block after the other
             env[a] = Index("e", f"({var} + e)")
@@ -339,7 +342,7 @@ class Cell(Access):
     def _lane_index(self, a: str, r: str) -> Index:
         local = f"{atom(r)} * LANES"
         if a == self.schedule.lane and self.schedule.blocked:
-            whole = f"({self.printer.variable(a)} + {local})"  # type: ignore[attr-defined]
+            whole = f"({self.printer.variable(a)} + {local})"
         else:
             whole = f"{local}"
         return Index(local, whole, True, f"{self.size(a)} - {whole}", r)
@@ -376,7 +379,7 @@ class Cell(Access):
         lanes = code.lanes
         full = any(env[a].lane for a in self.axes_of(v) if a in env)
         kind = VECTOR[v.kind] if lanes else SCALAR[v.kind]
-        name = self.printer.identifier(f"{v.name} now")  # type: ignore[attr-defined]
+        name = self.printer.identifier(f"{v.name} now")
         out = [told(f"const {kind} {name} = {code.text};", v)]
         known[v] = name + ("|lanes" if lanes else "")
         now = Code(name, 100, v.kind, lanes)
@@ -418,7 +421,7 @@ class Cell(Access):
     def _assign(self, v: Value, code: Code, env: Env) -> str:
         a = self.array_of(v)
         timed = v.crosses and self.values.sequential
-        name = self.printer.identifier(v.name)  # type: ignore[attr-defined]
+        name = self.printer.identifier(v.name)
         text, _, unit = self._address(v, a, env, timed)
         if not a.order and not timed:
             return f"{name} = {code.text};"
@@ -438,4 +441,4 @@ class Cell(Access):
 
     def _reducing(self, nest: Nest) -> list[str]:
         """Result axes outside, with accumulators; what is reduced inside."""
-        return self.printer.reduction(self, nest)  # type: ignore[attr-defined, no-any-return]
+        return self.printer.reduction(self, nest)

@@ -1,9 +1,9 @@
 """The C++ that generated files carry along: vector types, memory access and mathematics, only what is used.
 
-`support/*.hpp` holds it in pieces, each after a line `//: name …` that says what it defines. `(condition …)` behind the
-names keeps a piece to files that need it: `float` and `double` are the file's precision, `other_precision` is that both
-are asked for, and any other condition is a word that is asked for too (`cx`: overloads for complex numbers come along
-where complex numbers do). What a piece uses it finds by name.
+`support/*.hpp` holds it in pieces, each after a line `//: name …` that says what it defines. `(condition …)` behind
+the names keeps a piece to files that need it: `float` and `double` are the file's precision, `other_precision` is
+that both are asked for, and any other condition is a word that is asked for too (`cx`: overloads for complex numbers
+come along where complex numbers do). What a piece uses it finds by name.
 
 Every function takes one number or a vector of them; with `cx` complex numbers, with `vint` integers.
 """
@@ -21,7 +21,8 @@ Real = Literal["float", "double"]
 
 # What has to be defined first stands first.
 FILES = (
-    "types", "exponentials", "activations", "trigonometry", "complex", "integers", "memory", "access", "cells", "linear",
+    "types", "exponentials", "activations", "trigonometry", "complex", "integers", "memory", "access", "cells",
+    "linear",
 )  # fmt: skip
 
 OPERATORS: dict[str, tuple[str, str]] = {

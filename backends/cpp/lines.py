@@ -1,8 +1,9 @@
 """Delay lines: which sequence one delays, and what stood in it before the sequence or the chunk began."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ssmc.backends.cpp.value import BEGUN, Line, NotPrintable, Value, label
 
@@ -10,14 +11,14 @@ from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
 from ssmc.kernel import nodes as k
 
-if TYPE_CHECKING:
-    from ssmc.backends.cpp.values import Pass
-
 
 class Lines:
-    """What a pass knows of its delay lines."""
+    """What a pass knows of its delay lines.
 
-    def chunk_lag(self: Pass, node: n.Lag) -> Value | None:
+    It is a part of Pass, whose attributes it takes for granted.
+    """
+
+    def chunk_lag(self: Any, node: n.Lag) -> Value | None:
         """The value of this chunk that is read some steps before, where it begins with a state and not with a line."""
         if self._line_carry(node.halo) or n.LAG in node.halo.axes:
             return None
@@ -29,11 +30,11 @@ class Lines:
             return self.scratch[signal.buffer]
         return None
 
-    def begins(self: Pass, halo: Node, carry: Value) -> bool:
+    def begins(self: Any, halo: Node, carry: Value) -> bool:
         """Whether `halo` is a carry itself."""
         return carry.value is halo or (isinstance(halo, n.Local) and self.named.get(halo.name) is carry)
 
-    def reversed(self: Pass, halo: Node) -> bool:
+    def reversed(self: Any, halo: Node) -> bool:
         """Whether what began with `halo` runs from the last step to the first."""
         while True:
             match halo:
@@ -41,7 +42,7 @@ class Lines:
                     halo = self.lines[name]
                 case n.Local(name=name):
                     found = self.named.get(name)
-                    halo = found.value if isinstance(found, Value) else found  # type: ignore[assignment]
+                    halo = found.value if isinstance(found, Value) else found
                 case n.Load(buffer=buffer) if buffer in self.line_starts:
                     halo = self.line_starts[buffer]
                 case n.Load(buffer=buffer):
@@ -53,12 +54,12 @@ class Lines:
                         raise NotPrintable("a delay line that begins with nothing")
                     halo = kids[0]
 
-    def _line_carry(self: Pass, halo: Node) -> bool:
+    def _line_carry(self: Any, halo: Node) -> bool:
         if isinstance(halo, n.Load) and self.buffers[halo.buffer].role in BEGUN:
             return n.LAG in halo.axes
         return isinstance(halo, n.Local) and halo.name in self.lines
 
-    def _line(self: Pass, v: Value, node: n.Lag | n.Frames | n.Tail) -> None:
+    def _line(self: Any, v: Value, node: n.Lag | n.Frames | n.Tail) -> None:
         if isinstance(node, n.Frames) and not self._line_carry(node.halo):
             # a window over what a loop over the steps carries, or over a state entry
             self._needs(v, node.arg)
@@ -86,7 +87,7 @@ class Lines:
                 raise NotPrintable(f"`{v.name}` looks both ways in one sweep")
             v.reverse = reverse
 
-    def line(self: Pass, node: n.Lag | n.Frames | n.Tail) -> Line:
+    def line(self: Any, node: n.Lag | n.Frames | n.Tail) -> Line:
         """What a delay line's value is read from."""
         signal = self._signal(node.arg)
         load = signal if isinstance(signal, n.Load) else self.promoted[signal][0]
@@ -96,12 +97,12 @@ class Lines:
             halo = self.lines[halo.name]
         return Line(load, halo, self.reversed(node.halo))
 
-    def _signal(self: Pass, arg: Node) -> Node:
+    def _signal(self: Any, arg: Node) -> Node:
         """The sequence that a delay line delays, in the order of time."""
         while True:
             if isinstance(arg, n.Flip) and arg.axis == n.TIME:
                 arg = arg.arg
             elif isinstance(arg, n.Local) and isinstance(self.named.get(arg.name), Node):
-                arg = self.named[arg.name]  # type: ignore[assignment]
+                arg = self.named[arg.name]
             else:
                 return arg

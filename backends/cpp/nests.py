@@ -84,7 +84,9 @@ NOTHING: frozenset[str] = frozenset()
 CELLS = frozenset({"@cells"})  # a sum of which every cell has one term
 
 
-def _alike(mine: Iterable[frozenset[str]], other: frozenset[str], lane: str | None, narrow: Callable[[str], bool]) -> bool:
+def _alike(
+    mine: Iterable[frozenset[str]], other: frozenset[str], lane: str | None, narrow: Callable[[str], bool]
+) -> bool:
     """Whether sums can share loops: over the same axes, or, where the lane is narrow, over the same and the lane."""
     every = {*mine, other} - {NOTHING, CELLS}
     if len(every) <= 1:
@@ -93,9 +95,7 @@ def _alike(mine: Iterable[frozenset[str]], other: frozenset[str], lane: str | No
     return len(rest) <= 1 and lane is not None and narrow(lane)
 
 
-def _merged(
-    nests: list[Nest], lag_of: Callable[[Value], str], narrow: Callable[[str], bool], of: Pass
-) -> list[Nest]:
+def _merged(nests: list[Nest], lag_of: Callable[[Value], str], narrow: Callable[[str], bool], of: Pass) -> list[Nest]:
     """Nests over the same axes as one, the later of them, where nothing between needs what the earlier makes.
 
     The update of a state waits so for the readouts of the new one, and the state is passed over once.

@@ -1,7 +1,7 @@
 """Expressions as C++ at one point of the loops around them: one element, or the lanes of one vector.
 
-Every operator is a function, or an infix operator, that takes elements and vectors alike (support/), so that the text of
-an expression does not say which of the two it is.
+Every operator is a function, or an infix operator, that takes elements and vectors alike (support/), so that the text
+of an expression does not say which of the two it is.
 """
 
 from __future__ import annotations
@@ -78,16 +78,15 @@ class Point:
         self.of: Pass = cell.values
 
     def moved(self, env: Env) -> Point:
-        new = Point(self.cell, env, self.at, self.known)
-        return new
+        return Point(self.cell, env, self.at, self.known)
 
     # -- entry points ------------------------------------------------------------------------------------------
 
     def code(self, node: Node) -> Code:
-        number = self.cell.printer.number(node) if isinstance(node, n.Map) else None  # type: ignore[attr-defined]
+        number = self.cell.printer.number(node) if isinstance(node, n.Map) else None
         made = self._code(node) if number is None else _constant(number, node.kind)
         if made.kind == "int" and not isinstance(node, n.Const):
-            self.cell.printer.integers = True  # type: ignore[attr-defined]
+            self.cell.printer.integers = True
         return made
 
     def _code(self, node: Node) -> Code:

@@ -28,139 +28,21 @@ from ssmc.backends.cpp.values import Pass
 
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
-from ssmc.expr.nodes import Axes, Node
 from ssmc.expr.arrays import NumpyArrays
 from ssmc.expr.evaluate import Named, evaluate
+from ssmc.expr.nodes import Axes, Node
 from ssmc.kernel import nodes as k
 from ssmc.kernel.naming import is_number
 
-KEYWORDS = set(
-    [
-        "alignas",
-        "alignof",
-        "and",
-        "and_eq",
-        "asm",
-        "auto",
-        "bitand",
-        "bitor",
-        "bool",
-        "break",
-        "case",
-        "catch",
-        "char",
-        "class",
-        "compl",
-        "const",
-        "constexpr",
-        "continue",
-        "decltype",
-        "default",
-        "delete",
-        "do",
-        "double",
-        "dynamic_cast",
-        "else",
-        "enum",
-        "explicit",
-        "export",
-        "extern",
-        "false",
-        "float",
-        "for",
-        "friend",
-        "goto",
-        "if",
-        "inline",
-        "int",
-        "long",
-        "mutable",
-        "namespace",
-        "new",
-        "noexcept",
-        "not",
-        "not_eq",
-        "nullptr",
-        "operator",
-        "or",
-        "or_eq",
-        "private",
-        "protected",
-        "public",
-        "register",
-        "return",
-        "short",
-        "signed",
-        "sizeof",
-        "static",
-        "struct",
-        "switch",
-        "template",
-        "this",
-        "throw",
-        "true",
-        "try",
-        "typedef",
-        "typeid",
-        "typename",
-        "union",
-        "unsigned",
-        "using",
-        "virtual",
-        "void",
-        "volatile",
-        "wchar_t",
-        "while",
-        "xor",
-        "xor_eq",
-        "real",
-        "i64",
-        "bits",
-        "vreal",
-        "vmask",
-        "vint",
-        "cx",
-        "c",
-        "b",
-        "t",
-        "r",
-        "q",
-        "s",
-        "start",
-        "stop",
-        "chunk",
-        "last",
-        "length",
-        "batch",
-        "t0",
-        "threads",
-        "scratch",
-        "rows",
-        "steps",
-        "load",
-        "store",
-        "fetch",
-        "put",
-        "get",
-        "first",
-        "splat",
-        "room",
-        "pad",
-        "vectors",
-        "main",
-        "std",
-        "linux",
-        "unix",
-        "once",
-        "sequence",
-        "step",
-        "Call",
-        "Scratch",
-        "LANES",
-        "INLINE",
-        "RARE",
-        "AVX512_POWERS",
-    ]
+KEYWORDS = set(  # words of C++, and those that generated code has for itself
+    """alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const constexpr
+    continue decltype default delete do double dynamic_cast else enum explicit export extern false float for
+    friend goto if inline int long mutable namespace new noexcept not not_eq nullptr operator or or_eq private
+    protected public register return short signed sizeof static struct switch template this throw true try typedef
+    typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq real i64 bits vreal vmask
+    vint cx c b t r q s start stop chunk last length batch t0 threads scratch rows steps load store fetch put get
+    first splat room pad vectors main std linux unix once sequence step Call Scratch LANES INLINE RARE
+    AVX512_POWERS""".split()  # noqa: SIM905
 )
 
 STORAGE = {"bfloat16": "bf16", "float16": "f16"}
@@ -179,7 +61,7 @@ def print_program(
 
     Raises NotPrintable for what this backend has no code for.
     """
-    return _Printer(program, real, lanes, dict(sizes or {}), dict(storage or {}), dict(schedules or {})).printed()
+    return Printer(program, real, lanes, dict(sizes or {}), dict(storage or {}), dict(schedules or {})).printed()
 
 
 def printable(program: k.Program) -> bool:
@@ -191,7 +73,7 @@ def printable(program: k.Program) -> bool:
     return True
 
 
-class _Printer(Serial, Sweeps):
+class Printer(Serial, Sweeps):
     def __init__(
         self,
         program: k.Program,
@@ -220,6 +102,11 @@ class _Printer(Serial, Sweeps):
         self.spare: dict[str, k.Buffer] = {}
         self.stepping = False
         self.linear = False  # whether there is linear algebra
+        self.once_buffers: dict[str, k.Buffer] = {}
+        self.fixed: dict[str, dict[str, str]] = {}  # strides that follow from the sizes
+        self.own: dict[str, str] = {}  # how many elements tensors of our own have
+        self.part_size: dict[str, str] = {}
+        self.part_axes: dict[str, Axes] = {}
         self.integers = False  # whether there is arithmetic of integers
         self.roles = {b.name: b for b in program.buffers}
 
@@ -269,8 +156,6 @@ class _Printer(Serial, Sweeps):
         if word not in strides:
             raise CompilerBug(f"no stride {word}")
         return word
-
-    fixed: dict[str, dict[str, str]]
 
     # -- tensors -------------------------------------------------------------------------------------------------
 
@@ -327,8 +212,7 @@ class _Printer(Serial, Sweeps):
         functions = [("sequence", False)] + ([("step", True)] if self.program.step else [])
         for title, stepping in functions:
             self.packed, self.spare, self.once_buffers, self.fixed, self.own = {}, {}, {}, {}, {}
-            self.part_size: dict[str, str] = {}
-            self.part_axes: dict[str, Axes] = {}
+            self.part_size, self.part_axes = {}, {}
             self.fields = {}
             self.stepping = stepping
             parts += self._namespace(title, stepping)
@@ -496,7 +380,7 @@ class _Printer(Serial, Sweeps):
         body: list[str] = []
         rooms: list[str] = []
         if once:
-            body_ = (*(s for s, _ in once), *(k.Store(b.name, s.target) for s, b in once))
+            body_: tuple[k.Statement, ...] = (*(s for s, _ in once), *(k.Store(b.name, s.target) for s, b in once))
             p = k.Pass("once", (), k.For(1, False, (), body_), ())
             program = replace(self.program, buffers=(*self.program.buffers, *(b for _, b in once)))
             values = Pass(program, p, {}, {}, step=True)

@@ -67,8 +67,8 @@ def reduction(cell: Cell, nest: Nest) -> list[str]:
 class _Reduction:
     """Loops over results, then over what is reduced, then the lanes.
 
-    Sums over other axes than the lane are all over the same (`over`). Sums over the lane alone are done when its vectors
-    are; those over both when all is.
+    Sums over other axes than the lane are all over the same (`over`). Sums over the lane alone are done when its
+    vectors are; those over both when all is.
     """
 
     def __init__(self, cell: Cell, nest: Nest) -> None:
@@ -84,7 +84,7 @@ class _Reduction:
         self.inner = [v for v in self.across if not any(a in v.over for a in self.over)] if self.over else []
         self.together = self._together()
         self.outer = [v for v in self.sums if v not in self.inner]
-        self.names = {v: self.printer.identifier(f"{v.name} {v.op}") for v in self.sums}  # type: ignore[attr-defined]
+        self.names = {v: self.printer.identifier(f"{v.name} {v.op}") for v in self.sums}
 
     def _reduces(self, v: Value) -> bool:
         # also where a cell has one index only of what is summed: then other cells add to it
@@ -94,12 +94,12 @@ class _Reduction:
         return axis not in (n.BATCH, n.TIME, n.LAG) and not self.cell.narrowed(axis)
 
     def _together(self) -> str | None:
-        """The innermost axis of which LANES indices come at once, so that the lanes of as many sums are added up together."""
+        """The innermost axis of which LANES indices come at once: the lanes of as many sums are added up together."""
         if not self.inner or not self.over or not self._looped(self.over[-1]):
             return None
         axis, cell = self.over[-1], self.cell
         size = cell.size(axis)
-        if not size.isdigit() or int(size) % self.printer.lanes:  # type: ignore[attr-defined]
+        if not size.isdigit() or int(size) % self.printer.lanes:
             return None
         for v in self.inner:
             order = cell.array_of(v).order
@@ -129,7 +129,7 @@ class _Reduction:
         elif lane is not None and any(lane not in v.over for v in self.outer):
             block = int(cell.vectors(lane))
         if shared is not None:
-            var = self.printer.variable(shared) if shared not in (n.BATCH, n.TIME) else f"i_{shared[1:]}"  # type: ignore[attr-defined]
+            var = self.printer.variable(shared) if shared not in (n.BATCH, n.TIME) else f"i_{shared[1:]}"
             size = {n.BATCH: "rows", n.TIME: "steps"}.get(shared) or cell.size(shared)
             heads.append(f"for (i64 {var}_0 = 0; {var}_0 < {size}; {var}_0 += {ROWS}) {{")
             clamp = f"{var}_0 + s < {size} ? {var}_0 + s : {size} - 1"
@@ -200,22 +200,20 @@ class _Reduction:
 
     def _by_lanes(self, axis: str, env: dict[str, Index]) -> str:
         """The loop over an axis, LANES of its indices at a time."""
-        var = self.printer.variable(axis)  # type: ignore[attr-defined]
+        var = self.printer.variable(axis)
         env[axis] = Index(f"({var} + s)", f"({var} + s)")
         return f"for (i64 {var} = 0; {var} < {self.cell.size(axis)}; {var} += LANES) {{"
 
     def _added_together(self, body: list[str], env: dict[str, Index]) -> list[str]:
         """The body for LANES indices, and then the sums of all of them at once."""
         assert self.together is not None
-        var = self.printer.variable(self.together)  # type: ignore[attr-defined]
+        var = self.printer.variable(self.together)
         rows = [f"vreal {self.names[v]}_rows[LANES];" for v in self.inner]
         begin = [line for v in self.inner for line in self._begun(v, 1)]
         ends = [f"{self.names[v]}_rows[s] = {self.names[v]};" for v in self.inner]
         inside = enclosed("for (i64 s = 0; s < LANES; s++) {", [*begin, *body, *ends])
         at = {**env, self.together: Index(var, var, True, f"{self.cell.size(self.together)} - {var}", f"{var} / LANES")}
-        stores = [
-            self._keep(v, Code(f"hsums({self.names[v]}_rows)", 100, v.kind, True), at) for v in self.inner
-        ]
+        stores = [self._keep(v, Code(f"hsums({self.names[v]}_rows)", 100, v.kind, True), at) for v in self.inner]
         return [*rows, *inside, *stores]
 
     def _begun(self, v: Value, count: int) -> list[str]:
@@ -264,7 +262,7 @@ class _Reduction:
             if v in self.across:
                 assert self.lane is not None
                 size = cell.size(self.lane)
-                width = self.printer.lanes * (cell.schedule.vectors if cell.schedule.blocked else 1)  # type: ignore[attr-defined]
+                width = self.printer.lanes * (cell.schedule.vectors if cell.schedule.blocked else 1)
                 if not (size.isdigit() and int(size) % width == 0):
                     term = f"first({term}, {env[self.lane].left}, {identity(v.op, v.kind)})"
             out.append(_told(joined(v.op, place(v), term), v))

@@ -1,9 +1,11 @@
 """Nests without lanes: running sums along an axis, linear systems, matrix exponentials."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
+from ssmc.backends.cpp.cell import Cell
 from ssmc.backends.cpp.nests import Nest
 from ssmc.backends.cpp.point import SCALAR, Env, Index, Point
 from ssmc.backends.cpp.reductions import identity, joined
@@ -13,14 +15,14 @@ from ssmc.backends.cpp.value import Value
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Node
 
-if TYPE_CHECKING:
-    from ssmc.backends.cpp.cell import Cell
-
 
 class Serial:
-    """What a printer prints element by element."""
+    """What a printer prints element by element.
 
-    def serial(self, cell: Cell, nest: Nest) -> list[str]:
+    It is a part of Printer, whose attributes it takes for granted.
+    """
+
+    def serial(self: Any, cell: Cell, nest: Nest) -> list[str]:
         (v,) = nest.values
         node = v.special
         match node:
@@ -30,14 +32,16 @@ class Serial:
                 return self._square(cell, nest, v, node)
         return cell._loops(nest, lambda env: self._serial_body(cell, v, env), {})
 
-    def _serial_body(self, cell: Cell, v: Value, env: Env) -> list[str]:
+    def _serial_body(self: Any, cell: Cell, v: Value, env: Env) -> list[str]:
         point = Point(cell, env, v, {})
         code = point.converted(point.code(v.special if v.special is not None else v.value), v.kind)
         if v.store:
             return [cell.stored(v, code, env)]
         return [cell.kept(v, code, env)]
 
-    def _cumulative(self, cell: Cell, nest: Nest, v: Value, op: str, arg: Node, axis: str, reverse: bool) -> list[str]:
+    def _cumulative(
+        self: Any, cell: Cell, nest: Nest, v: Value, op: str, arg: Node, axis: str, reverse: bool
+    ) -> list[str]:
         outer = replace_axes(nest, tuple(a for a in nest.axes if a != axis))
         i = self.variable(axis)
 
@@ -56,7 +60,7 @@ class Serial:
 
         return ["{", *indented(cell._loops(outer, body, {})), "}"]
 
-    def _square(self, cell: Cell, nest: Nest, v: Value, node: n.Solve | n.Expm) -> list[str]:
+    def _square(self: Any, cell: Cell, nest: Nest, v: Value, node: n.Solve | n.Expm) -> list[str]:
         row, col = node.row, node.col
         element = SCALAR[v.kind]
         size = self.size(row)
@@ -70,7 +74,8 @@ class Serial:
             point = Point(cell, inside, v, {})
             entry = point.converted(point.code(node.matrix), v.kind).text
             lines = [
-                f"{element} *const matrix = scratch.take<{element}>({size} * {size} * 2), *const answer = matrix + {size} * {size};"
+                f"{element} *const matrix = scratch.take<{element}>({size} * {size} * 2);",
+                f"{element} *const answer = matrix + {size} * {size};",
             ]
             lines += [
                 f"for (i64 {i} = 0; {i} < {size}; {i}++)",

@@ -1,9 +1,11 @@
 """A pass as functions: one cell, the loop over all cells, and the sums of what several cells add to."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from ssmc.backends.cpp.cell import Cell
 from ssmc.backends.cpp.point import SCALAR
@@ -16,14 +18,17 @@ from ssmc.backends.cpp.values import Pass
 from ssmc.expr import nodes as n
 from ssmc.kernel import nodes as k
 
-# Cells that add to common sums go in so many groups at most, whatever the number of threads: the sums do not depend on it.
+# Cells that add to common sums go in so many groups at most, whatever the number of threads: the sums are the same.
 GROUPS = 8
 
 
 class Sweeps:
-    """What a printer prints of one pass."""
+    """What a printer prints of one pass.
 
-    def _pass(self, values: Pass, schedule: Schedule, number: int, title: str) -> list[str]:
+    It is a part of Printer, whose attributes it takes for granted.
+    """
+
+    def _pass(self: Any, values: Pass, schedule: Schedule, number: int, title: str) -> list[str]:
         cell = Cell(self, values, schedule, number)
         body = cell.text()
         s = schedule
@@ -93,7 +98,7 @@ class Sweeps:
         out += [f"static bool pass_{number}(const Call &c) {{", *indented(lines), "}", ""]
         return out
 
-    def _grouped(self, cell: Cell, number: int, extra: list[tuple[str, str, str]], counts: list[str]) -> list[str]:
+    def _grouped(self: Any, cell: Cell, number: int, extra: list[tuple[str, str, str]], counts: list[str]) -> list[str]:
         """The loop over cells that add to common sums: a group of cells adds to parts of its own, in order."""
         names = list(cell.partials)
         lines = [
@@ -122,17 +127,16 @@ class Sweeps:
         decode.append(f"cell_{number}(c, Scratch{{memory + thread() * bytes}}, {arguments});")
         body += [*indented(decode), "}"]
         lines += ["for (i64 job = 0; job < rows * groups; job++) {", *indented(body), "}"]
-        for name, v in cell.partials.items():
+        for name in names:
             timed = n.TIME in self.part_axes[name]
             jobs = "rows * c.length" if timed else "rows"
             where = "job / c.length, job % c.length" if timed else "job, 0"
             lines.append("#pragma omp parallel for schedule(static) num_threads(c.threads)")
             lines.append(f"for (i64 job = 0; job < {jobs}; job++) sum_{name}(c, {name}, groups, {name}_size, {where});")
             lines.append(f"free({name});")
-            del v
         return [*lines, "free(memory);", "return true;"]
 
-    def _summed(self, cell: Cell, number: int) -> list[str]:
+    def _summed(self: Any, cell: Cell, number: int) -> list[str]:
         """Functions that add up the parts of the groups, in order."""
         out: list[str] = []
         for name, v in cell.partials.items():
@@ -166,18 +170,18 @@ class Sweeps:
             ]
         return out
 
-    def part(self, v: Value, name: str, b: k.Buffer) -> None:
+    def part(self: Any, v: Value, name: str, b: k.Buffer) -> None:
         """A tensor of parts: like the whole, once for each group of cells."""
         self._contiguous(name, b.axes, b.kind)
         self.part_size[name] = self.own.pop(name)
         self.part_axes[name] = b.axes
 
-    def _c(self, text: str) -> str:
+    def _c(self: Any, text: str) -> str:
         """An expression of sizes, outside a cell."""
         names = {self.size_name(a) for a in self.axes} | {"batch", "length"}
         return re.sub(r"\b[A-Za-z_]\w*\b", lambda m: f"c.{m[0]}" if m[0] in names else m[0], text)
 
-    def _prologue(self, body: list[str], given: Iterable[str] = ()) -> list[str]:
+    def _prologue(self: Any, body: list[str], given: Iterable[str] = ()) -> list[str]:
         """The parts of a call that a function uses, as variables of its own."""
         found = set(re.findall(r"[A-Za-z_]\w*", "\n".join(body)))
         out: list[str] = []

@@ -20,7 +20,8 @@ AFTER = 1 << 20  # the group of what is computed when all steps of a chunk are d
 
 @dataclass(eq=False)
 class Value:
-    """One value. `axes` are those of its array, without time; `over` the axes that `op` reduces, time perhaps among them.
+    """One value. `axes` are those of its array, without time; `over` the axes that `op` reduces, time among them or
+    not.
 
     `timed`: it is another one at every step. `carry`: it lives from step to step, and `value` is what it begins with.
     `store`: it is written to that buffer and not kept. `total`: it is added to that carry.
@@ -106,10 +107,8 @@ def uses(s: k.Statement) -> set[str]:
 
 def serial(node: Node) -> bool:
     """Whether a node reads its operand at other indices along an axis: no lanes there."""
-    return (
-        isinstance(node, n.Cumulative | n.Solve | n.Expm)
-        or (isinstance(node, n.Shift))
-        or (isinstance(node, n.Flip) and node.axis != n.TIME)
+    return isinstance(node, n.Cumulative | n.Solve | n.Expm | n.Shift) or (
+        isinstance(node, n.Flip) and node.axis != n.TIME
     )
 
 

@@ -1,9 +1,10 @@
 """A pass as values with a place: what is computed at each step, in loops over which axes, and where it is kept.
 
 The kernel IR says what a tile is, as expressions over named axes. Here each expression that cannot be written out where
-it is used becomes a `Value`: sums and other reductions, what is read at another index than its own, what a loop carries,
-and whatever a `Let` names. Everything between is written inline. Values are put into groups: a group is one sweep over
-the steps of a chunk, and a value that another group, or another step, needs is kept for every step of the chunk.
+it is used becomes a `Value`: sums and other reductions, what is read at another index than its own, what a loop
+carries, and whatever a `Let` names. Everything between is written inline. Values are put into groups: a group is one
+sweep over the steps of a chunk, and a value that another group, or another step, needs is kept for every step of the
+chunk.
 
     Let a = exp(-d * A)     Value a  [D, N]           group 0
     for each step           Value h  [D, N]           group 0, carried
@@ -76,7 +77,7 @@ class Pass(Lines):
                 self.lines[name] = c.init
             else:
                 self.carries[name] = Value(name, c.target.axes, c.target.kind, c.init, carry=True)
-        for name, v in self.carries.items():
+        for v in self.carries.values():
             self._began(v)
         self.named |= self.carries
         self.tails = {
@@ -134,7 +135,7 @@ class Pass(Lines):
         """Loops in the other direction first, with what they need: the pass's own then takes what reads either."""
         made = {name: s for s in body for name in makes(s)}
         first: set[int] = set()
-        todo = [s for s in body if isinstance(s, k.For) and s.reverse != self.reverse]
+        todo: list[k.Statement] = [s for s in body if isinstance(s, k.For) and s.reverse != self.reverse]
         while todo:
             s = todo.pop()
             if id(s) in first:
@@ -300,9 +301,9 @@ class Pass(Lines):
         if not (isinstance(value, n.Map) and value.op == "add"):
             return None
         for mine, other in (value.args, value.args[::-1]):
-            if isinstance(mine, n.Local) and mine.name == target.name:
-                if isinstance(other, n.Reduce) and other.op == "sum" and n.TIME in other.over:
-                    return other
+            own = isinstance(mine, n.Local) and mine.name == target.name
+            if own and isinstance(other, n.Reduce) and other.op == "sum" and n.TIME in other.over:
+                return other
         return None
 
     # -- values --------------------------------------------------------------------------------------------------
