@@ -14,12 +14,12 @@ from functools import reduce
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
+
 from ssmc.backends.cpp.call import DTYPES, Caller, Result, dtype_name
 from ssmc.backends.cpp.library import Library, extension, load
 from ssmc.backends.cpp.signature import Printed, Slot
 from ssmc.backends.cpp.value import NotPrintable
-from torch import Tensor
-
 from ssmc.diagnostics import CompilerBug
 
 Real = Literal["float", "double"]
@@ -201,7 +201,9 @@ class CppModule:
                 storage["@output"] = HALVES[common]
         key = tuple(sorted(storage.items()))
         fixed = tuple((a, sizes[a]) for a in sorted(sizes)) if self._specialise else None
-        if fixed is not None and Variant(real, key, fixed) not in self._variants:
+        if 0 in sizes.values():  # what takes any size has cells along axes: they have elements
+            fixed = tuple((a, sizes[a]) for a in sorted(sizes))
+        elif fixed is not None and Variant(real, key, fixed) not in self._variants:
             alike = sum(v.real == real and v.storage == key and v.sizes is not None for v in self._variants)
             fixed = fixed if alike < MOST_SIZES else None
         return Variant(real, key, fixed)

@@ -8,13 +8,15 @@ extern "C"       ssmc_sequence, ssmc_step (signature.py)
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import resources
 
 from ssmc.backends.cpp.cell import Cell
+from ssmc.backends.cpp.library_text import macros, support_text
 from ssmc.backends.cpp.library_text import names as support_names
-from ssmc.backends.cpp.library_text import support_text
 from ssmc.backends.cpp.nests import Nest
 from ssmc.backends.cpp.point import SCALAR, Env, Index
 from ssmc.backends.cpp.reductions import reduction
@@ -25,7 +27,6 @@ from ssmc.backends.cpp.sweeps import Sweeps
 from ssmc.backends.cpp.texts import INDENT, indented, term, times
 from ssmc.backends.cpp.value import BEGUN, NotPrintable
 from ssmc.backends.cpp.values import Pass
-
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.arrays import NumpyArrays
@@ -73,6 +74,21 @@ def printable(program: k.Program) -> bool:
     return True
 
 
+@functools.cache
+def _words() -> frozenset[str]:
+    """What a file has names for: of C++, of the support code, of the frame around the passes."""
+    files = (resources.files("ssmc.backends.cpp") / "support").iterdir()
+    text = "\n".join(re.sub(r"//.*", "", f.read_text(encoding="utf-8")) for f in files if f.name.endswith(".hpp"))
+    frame = [x for x in re.findall(r"[A-Za-z_]\w*", text) if len(x) > 1]
+    made = "memory bytes cell cells rest thread group groups job inside prepare unpacked run matrix answer running done"
+    return frozenset({*KEYWORDS, *frame, *made.split(), "w", "g", "call", *support_names(), *macros()})
+
+
+def reserved(name: str) -> bool:
+    """Whether no value may have a name: words, and what loops, cells and sums over cells are called."""
+    return name in _words() or re.match(r"(i|n|m|part|size|cell|pass|after)_", name) is not None
+
+
 class Printer(Serial, Sweeps):
     def __init__(
         self,
@@ -116,19 +132,23 @@ class Printer(Serial, Sweeps):
         if name not in self.names:
             base = re.sub(r"\W", "_", name)
             base = f"v_{base}" if not base or base[0].isdigit() or base.startswith("__") else base
-            taken = set(self.names.values()) | {self.size_name(a) for a in self.axes}
-            wish, count = (
-                (f"{base}_" if base in KEYWORDS or (base.startswith(("m_", "h")) and base in taken) else base),
-                2,
-            )
-            while wish in KEYWORDS or wish in taken:
+            taken = set(self.names.values())
+            sizes = {self.size_name(a) for a in self.axes}
+            base = f"v_{base}" if reserved(base) else base
+            wish, count = base, 2
+            while wish in sizes or wish in taken or self._like_strides(wish, taken):
                 wish, count = f"{base}_{count}", count + 1
             self.names[name] = wish
         return self.names[name]
 
+    def _like_strides(self, wish: str, taken: set[str]) -> bool:
+        """Whether a name would be the word for a stride of another, or the other way round."""
+        ends = [f"_{self.variable(a)[2:]}" for a in (n.BATCH, n.TIME, n.LAG, *self.axes)]
+        return any((wish.endswith(end) and wish.removesuffix(end) in taken) or wish + end in taken for end in ends)
+
     def size_name(self, axis: str) -> str:
         base = re.sub(r"\W", "_", axis)
-        return f"size_{base}" if base in KEYWORDS or base.startswith(("_", "i_", "m_")) else base
+        return f"size_{base}" if reserved(base) or base.startswith("_") else base
 
     def size(self, axis: str) -> str:
         base = n.base_axis(axis)

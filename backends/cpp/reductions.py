@@ -150,7 +150,7 @@ class _Reduction:
         if not count.isdigit():
             return 1, count
         number = int(count)
-        for block in (4, 3, 2, 1) if number > 4 else (number,):
+        for block in (4, 3, 2, 1) if number > 4 else (max(number, 1),):
             if number % block == 0:
                 return max(block, 1), number
         return 1, number

@@ -61,6 +61,8 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2)
         return Schedule(time=8 if _contracts(values) else 1, weights=weights)
     every = [v for g in values.groups for v in g.values]
     free = {a for a in parallel_axes(values) if _shared_fairly(a, every, sizes)}
+    # along an axis of no elements there would be no cell, and nothing that lacks it would be computed
+    free = {a for a in free if sizes.get(a) != 0}
     totals = {v.total for v in values.totals}
     carries = [c for c in values.carries.values() if c.axes and c not in totals]
     carries += [c for cs in values.resets.values() for c in cs]
