@@ -34,8 +34,9 @@ class Printer(Protocol):
     ) -> Printed: ...
 
 
-def program_module(program: k.Program, printer: Printer, *, specialise: bool = True) -> Any:
+def program_module(program: k.Program, printer: Printer, *, specialise: bool = True, asked: bool = True) -> Any:
     """A module of the contract of ../README.md. With `specialise`, sizes that come often have a library of their own.
+    Where nobody `asked` for C++, PyTorch runs what the compiler refuses, with a warning.
 
     Nothing is compiled before the first call. Raises SpecError where there is no compiler.
     """
@@ -47,6 +48,7 @@ def program_module(program: k.Program, printer: Printer, *, specialise: bool = T
         program.name, functools.partial(text_of, program, printer), ports(program), Start(program, arguments),
         arguments=arguments, steps=bool(program.step), saves=saves(program),
         constant_start=constant_start(program), specialise=specialise, otherwise=lambda: torch_module(program),
+        asked=asked,
     )  # fmt: skip
 
 

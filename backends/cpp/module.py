@@ -8,19 +8,21 @@ a call as it is; what they refuse comes to `_dispatch`, which finds the variant 
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
-
 from ssmc.backends.cpp.call import DTYPES, Caller, Result, dtype_name
 from ssmc.backends.cpp.library import Library, extension, load
+from ssmc.backends.cpp.problems import CompileFailed
 from ssmc.backends.cpp.signature import Printed, Slot
 from ssmc.backends.cpp.value import NotPrintable
-from ssmc.diagnostics import CompilerBug
+from torch import Tensor
+
+from ssmc.diagnostics import CompilerBug, SpecError
 
 Real = Literal["float", "double"]
 HALVES = {torch.float16: "float16", torch.bfloat16: "bfloat16"}
@@ -79,6 +81,7 @@ class CppModule:
         constant_start: bool = False,
         specialise: bool = True,
         otherwise: Callable[[], Any] | None = None,
+        asked: bool = True,
     ) -> None:
         self.name = name
         self.ARGUMENTS = dict(arguments or {})
@@ -88,6 +91,7 @@ class CppModule:
         self._starts: dict[Any, dict[str, Tensor]] | None = {} if constant_start else None
         self._specialise = specialise
         self._otherwise = otherwise
+        self._asked = asked
         self._variants: dict[Variant, Loaded] = {}
         self._lock = threading.RLock()
         self._whole = "sequence_saving" if saves else "sequence"
@@ -121,6 +125,11 @@ class CppModule:
             except NotPrintable:
                 if self._otherwise is None:
                     raise
+            except SpecError as wrong:
+                refused = any(d.code == CompileFailed.code for d in wrong.diagnostics)
+                if self._asked or self._otherwise is None or not refused:
+                    raise
+                warnings.warn(f"`{self.name}` runs with PyTorch: {wrong}", stacklevel=2)
             self._leave_to(self._otherwise())
             return getattr(self, function)(**call)  # type: ignore[no-any-return]
 

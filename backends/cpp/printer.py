@@ -27,6 +27,7 @@ from ssmc.backends.cpp.sweeps import Sweeps
 from ssmc.backends.cpp.texts import INDENT, indented, term, times
 from ssmc.backends.cpp.value import BEGUN, NotPrintable
 from ssmc.backends.cpp.values import Pass
+
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.arrays import NumpyArrays

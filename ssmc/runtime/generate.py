@@ -120,7 +120,9 @@ class Programs:
         chosen, backend = self.plan(
             sizes, batch, length, target, route, gradients=gradients, saves=saves, resumes=resumes
         )
-        return self.made.get((chosen.key, backend, resumes), lambda: self._made(chosen, backend, resumes))
+        asked = route.backend is not None
+        key = (chosen.key, backend, resumes, asked)
+        return self.made.get(key, lambda: self._made(chosen, backend, resumes, asked))
 
     def plan(
         self,
@@ -168,7 +170,7 @@ class Programs:
         kept = tuple(r.name for r in self.analysis.graph.registers if r.name in found & {*plan.saving.registers})
         return Saved(plan.saving.chunk, kept) if kept else None
 
-    def _made(self, plan: Plan, backend: str | None, resumes: Saved | None) -> Program:
+    def _made(self, plan: Plan, backend: str | None, resumes: Saved | None, asked: bool) -> Program:
         from ssmc.kernel.pair import lower_resuming, lower_saving, saved_by
 
         if resumes is not None and self._forward is not None:
@@ -176,7 +178,7 @@ class Programs:
             program = lower_resuming(plan, before, resumes.chunk, resumes.registers, self._lines)
         else:
             program = lower_saving(plan)
-        made = generate(program, self.name, backend)
+        made = generate(program, self.name, backend, asked)
         return replace(made, chunk=program.saving, saved=saved_by(program))
 
 
@@ -203,8 +205,8 @@ def _of(register: str, name: str) -> bool:
     return register.removesuffix("_dot").removeprefix("d_") == name
 
 
-def generate(program: kernel.Program, name: str, backend: str | None = None) -> Program:
-    """A kernel program, built and loaded."""
+def generate(program: kernel.Program, name: str, backend: str | None = None, asked: bool = True) -> Program:
+    """A kernel program, built and loaded; `asked`: by someone who wants this backend and no other."""
     from ssmc.backends.torch.build import load, source
     from ssmc.runtime.program import Program
 
@@ -212,7 +214,7 @@ def generate(program: kernel.Program, name: str, backend: str | None = None) -> 
         from ssmc.backends.cpp.build import program_module
         from ssmc.backends.cpp.printer import print_program
 
-        return Program(program_module(program, print_program))
+        return Program(program_module(program, print_program, asked=asked))
     text = source(program)
     return Program(load(text, name), text)
 

@@ -379,3 +379,29 @@ def test_an_interrupt_leaves_nothing(store: Path, compiler: Callable[[str], None
     process.send_signal(signal.SIGINT)
     assert b"KeyboardInterrupt" in process.communicate()[1]
     assert left_over(store) == []
+
+
+def test_pytorch_runs_what_the_compiler_refuses_where_nobody_asked_for_cpp(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+    from ssmc.backends.cpp import printer
+    from ssmc.backends.cpp.signature import Printed
+
+    import ssmc
+
+    broken = printer.Printer.printed
+
+    def printed(self: printer.Printer) -> Printed:
+        made = broken(self)
+        return Printed(made.text + "\nthis is not C++\n", made.signature)
+
+    monkeypatch.setattr(printer.Printer, "printed", printed)
+    monkeypatch.delenv("SSMC_BACKEND", raising=False)
+    f = ssmc.compile("ssm refused_here\naxis D\ninput x[D]\nstate h[D] = 0\nh = 0.5 * h + x\noutput h\n")
+    x = torch.ones(4, 2)
+    with pytest.warns(UserWarning, match="runs with PyTorch"):
+        y = f(x)
+    assert torch.allclose(y, f(x, backend="torch"))
+    with pytest.raises(SpecError, match="E761"):
+        f(x, backend="cpp")

@@ -1,4 +1,4 @@
-"""What the C++ printer makes of small specs, each of a structure that is easy to get wrong, at sizes that are not round.
+"""What the C++ printer makes of small specs, each of a structure easy to get wrong, at sizes that are not round.
 
 Outputs, the state after and every gradient are those of the oracle in double precision. The calls ask for chunks of a
 few steps, so that the backward goes on from saved states.
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-import ssmc
 from ssmc.backends.cpp import toolchain
 from ssmc.backends.cpp.module import CppModule
+
+import ssmc
 from ssmc.expr.arrays import TorchArrays
 from ssmc.step.interp import run
 
@@ -165,7 +165,7 @@ def _number(values: dict[str, torch.Tensor]) -> torch.Tensor:
 def _both(name: str, sizes: dict[str, int], dtype: torch.dtype, length: int = LENGTH, **options: Any) -> Any:
     """Outputs, state and gradients: of the backend, and of the oracle."""
     spec = ssmc.compile("ssm tried\n" + SPECS[name])
-    every = {a.name: sizes[a.name] if a.name in sizes else 3 for a in spec.graph.axes if a.span is not None}
+    every = {a.name: sizes.get(a.name, 3) for a in spec.graph.axes if a.span is not None}
     given = {a: size for a, size in every.items() if a in sizes}
     values = _sample(spec, every, dtype, length)
     names = [o.name for o in spec.graph.outputs]
@@ -186,7 +186,8 @@ def _both(name: str, sizes: dict[str, int], dtype: torch.dtype, length: int = LE
     found = dict(zip(names, [result] if len(names) == 1 else result, strict=True))
     exact = leaves(True)
     wanted, last = run(
-        spec.graph, {k: x for k, x in exact.items() if k in inputs}, {k: x for k, x in exact.items() if k not in inputs},
+        spec.graph, {k: x for k, x in exact.items() if k in inputs},
+        {k: x for k, x in exact.items() if k not in inputs},
         None, length, TorchArrays(), sizes=given,
     )  # fmt: skip
     return (found, state, ours), (wanted, last, exact)
@@ -215,7 +216,7 @@ def _id(value: Any) -> str:
     return "-".join(map(str, value.values())) if isinstance(value, dict) else str(value).removeprefix("torch.")
 
 
-@pytest.mark.parametrize("name,sizes,dtype", CASES, ids=_id)
+@pytest.mark.parametrize(("name", "sizes", "dtype"), CASES, ids=_id)
 def test_as_the_oracle(name: str, sizes: dict[str, int], dtype: torch.dtype) -> None:
     (found, state, ours), (wanted, last, exact) = _both(name, sizes, dtype)
     for k, x in wanted.items():
@@ -259,10 +260,14 @@ def test_the_number_of_threads_changes_no_bit(name: str) -> None:
 
 
 # Words of C++, of the support code, and of what the printer makes itself.
-NAMES = ("b", "c", "r", "q", "s", "e", "start", "stop", "load", "store", "put", "real", "long", "i_D", "LANES", "vreal",
-         "chunk", "last", "steps", "rows", "memory", "bytes", "cell", "cells", "n_b", "rest", "thread", "groups", "job",
-         "scratch", "Scratch", "size", "room", "free", "x_D", "h_now", "new_h", "once_x", "prepare", "run", "matrix",
-         "running", "m_exp", "hsum", "splat", "register", "int8_t", "restrict", "w", "i_N", "first", "cx", "d_x1", "T", "K", "V", "INLINE", "c1", "pass_1", "call", "part", "z9", "matrix_", "groups_size", "a_D", "t0", "done")  # fmt: skip
+NAMES = (
+    "b", "c", "r", "q", "s", "e", "start", "stop", "load", "store", "put", "real", "long", "i_D", "LANES",
+    "vreal", "chunk", "last", "steps", "rows", "memory", "bytes", "cell", "cells", "n_b", "rest", "thread",
+    "groups", "job", "scratch", "Scratch", "size", "room", "free", "x_D", "h_now", "new_h", "once_x", "prepare",
+    "run", "matrix", "running", "m_exp", "hsum", "splat", "register", "int8_t", "restrict", "w", "i_N", "first",
+    "cx", "d_x1", "T", "K", "V", "INLINE", "c1", "pass_1", "call", "part", "z9", "matrix_", "groups_size",
+    "a_D", "t0", "done",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("block", range(0, len(NAMES), 8))
