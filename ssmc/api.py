@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from ssmc.diagnostics import SpecError
 from ssmc.runtime import problems
 from ssmc.runtime.arguments import whole
-from ssmc.runtime.generate import BACKENDS, Form, Programs, Route, checked_backend
+from ssmc.runtime.generate import BACKENDS, Form, Programs, Route, checked_backend, machine_of
 from ssmc.runtime.quick import Known
 from ssmc.runtime.recent import COMPILING, Recent
 from ssmc.source import Source
@@ -309,7 +309,7 @@ class Compiled:
         with COMPILING:
             return choose(
                 self._windowed(sizes).analysis, form=form or "auto", sizes=_sizes(sizes), batch=batch, length=length,
-                machine=target, formulas=True, gradients=gradients,
+                machine=machine_of(target, form), formulas=True, gradients=gradients,
             )  # fmt: skip
 
     def runner(self, form: Form, backend: str | None) -> Runner:

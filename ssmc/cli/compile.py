@@ -42,7 +42,7 @@ def _emit(_: click.Context, parameter: click.Parameter, value: str | None) -> tu
 @click.command(
     "compile",
     short_help="Write a spec as PyTorch or C++ code.",
-    epilog="Examples: ssmc compile mamba.ssm --form scan -o build/mamba; "
+    epilog="Example: ssmc compile mamba.ssm --form scan -o build/mamba; or "
     "ssmc compile mamba.ssm --backend cpp --size N=16 --emit asm",
 )
 @spec_argument

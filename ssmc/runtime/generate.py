@@ -236,6 +236,11 @@ def backend_of(route: Route, target: str) -> str:
     return "cpp" if available() else "torch"
 
 
+def machine_of(target: str, form: Form = None) -> str:
+    """The description of the machine that plans for a target are made for: a CPU's is that of the backend it gets."""
+    return "cpp" if target == "cpu" and backend_of(Route(form), target) == "cpp" else target
+
+
 def _other_form(form: Form) -> bool:
     wishes = form.values() if isinstance(form, Mapping) else [form or "auto"]
     return any(str(wish).partition(":")[0] not in ("auto", "recurrent") for wish in wishes)

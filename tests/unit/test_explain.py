@@ -54,7 +54,7 @@ def test_text(cascade: Any) -> None:
         "conv.u     (batch…, W, K)",
         "prev.u     (batch…, 2, K)",
         "t          steps done",
-        "at chunk boundaries",
+        "where chunks of ",
     ):
         assert words in text, f"{words!r} is missing in\n{text}"
     assert max(map(len, text.splitlines())) <= 120
