@@ -287,7 +287,7 @@ def test_operators(made: tuple[Build, ctypes.CDLL], name: str) -> None:
 
 SANITIZED = """
 extern "C" void *malloc(unsigned long);
-extern "C" void free(void *);
+extern "C" void free(void *) noexcept;
 template <class T> void edges() {
     for (i64 n = 1; n <= LANES; n++) {
         T *x = (T *)malloc(n * sizeof(T)), *y = (T *)malloc(n * sizeof(T));
