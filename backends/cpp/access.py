@@ -22,7 +22,6 @@ class Array:
     order: Axes
     typed: bool
     padded: bool
-    count: str = "1"
 
 
 def moved_axes(v: Value) -> set[str]:

@@ -118,7 +118,6 @@ class Printer(Serial, Sweeps):
         self.packed: dict[str, tuple[str, Axes, Axes]] = {}
         self.spare: dict[str, k.Buffer] = {}
         self.stepping = False
-        self.linear = False  # whether there is linear algebra
         self.once_buffers: dict[str, k.Buffer] = {}
         self.fixed: dict[str, dict[str, str]] = {}  # strides that follow from the sizes
         self.own: dict[str, str] = {}  # how many elements tensors of our own have

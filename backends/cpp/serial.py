@@ -97,7 +97,6 @@ class Serial:
                 f"{INDENT}for (i64 {j} = 0; {j} < {size}; {j}++) {{ {out} }}",
             ]
 
-        self.linear = True
         cell.scratch_needs.append(f"room({size} * {size} * 2, sizeof({element}))")
         return cell._loops(
             outer,

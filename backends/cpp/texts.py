@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable
 
@@ -63,10 +64,22 @@ def is_enclosed(text: str) -> bool:
 
 def number_of(count: str, lanes: int) -> int | None:
     """A count as a number, where it is one."""
-    text = count.replace("LANES", str(lanes))
-    if not re.fullmatch(r"[\d *()+-]+", text):
-        return None
-    return int(eval(text))  # noqa: S307  digits and operators only, from this module
+
+    def value(node: ast.expr) -> int | None:
+        match node:
+            case ast.Constant(value=int() as number):
+                return number
+            case ast.Name(id="LANES"):
+                return lanes
+            case ast.BinOp(left=left, op=ast.Mult() | ast.Add() | ast.Sub() as op, right=right):
+                x, y = value(left), value(right)
+                if x is None or y is None:
+                    return None
+                return x * y if isinstance(op, ast.Mult) else x + y if isinstance(op, ast.Add) else x - y
+            case _:
+                return None
+
+    return value(ast.parse(count, mode="eval").body)
 
 
 def term(index: str, stride: str) -> str:
