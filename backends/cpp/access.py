@@ -120,9 +120,12 @@ class Access:
     def lane_of(self: Any, v: Value, axes: Axes) -> str | None:
         moved = moved_axes(v)
         possible = [a for a in axes if a not in (n.BATCH, n.TIME, n.LAG) and a not in moved]
+        mine = [a for a in possible if a in v.axes]
+        if self.schedule.traffic is not None:
+            open_ = possible if v.op in ("sum", "max", "min", "prod") else mine
+            return self.schedule.traffic.best(axes, open_) if open_ else None
         if self.schedule.lane in possible:
             return self.schedule.lane
-        mine = [a for a in possible if a in v.axes]
         if v.store and mine:
             order = [a for a in self.values.buffers[v.store].axes if a in mine]
             return order[-1]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ssmc.backends.cpp.nests import Nest
 from ssmc.backends.cpp.point import SCALAR, VECTOR, Code, Env, Index, Point
-from ssmc.backends.cpp.texts import enclosed
+from ssmc.backends.cpp.texts import atom, enclosed
 from ssmc.backends.cpp.value import NotPrintable, Value
 
 from ssmc.expr import nodes as n
@@ -98,9 +98,6 @@ class _Reduction:
         if not self.inner or not self.over or not self._looped(self.over[-1]):
             return None
         axis, cell = self.over[-1], self.cell
-        size = cell.size(axis)
-        if not size.isdigit() or int(size) % self.printer.lanes:
-            return None
         for v in self.inner:
             order = cell.array_of(v).order
             if v.op != "sum" or v.kind != "real" or v.total is not None or not order or order[-1] != axis:
@@ -200,19 +197,33 @@ class _Reduction:
 
     def _by_lanes(self, axis: str, env: dict[str, Index]) -> str:
         """The loop over an axis, LANES of its indices at a time."""
+        env[axis] = self._lane_of_rows(axis, " + s")
+        var, _ = self._first_row(axis)
+        return f"for (i64 {var} = 0; {var} < {self.cell.extent(axis)}; {var} += LANES) {{"
+
+    def _first_row(self, axis: str) -> tuple[str, str]:
+        """The first of LANES indices, in the cell and in the whole."""
         var = self.printer.variable(axis)
-        env[axis] = Index(f"({var} + s)", f"({var} + s)")
-        return f"for (i64 {var} = 0; {var} < {self.cell.size(axis)}; {var} += LANES) {{"
+        blocked = axis == self.cell.schedule.lane and self.cell.schedule.blocked
+        return ("e", f"{var} + e") if blocked else (var, var)
+
+    def _lane_of_rows(self, axis: str, more: str) -> Index:
+        local, whole = self._first_row(axis)
+        return Index(f"({local}{more})", f"({whole}{more})")
 
     def _added_together(self, body: list[str], env: dict[str, Index]) -> list[str]:
         """The body for LANES indices, and then the sums of all of them at once."""
-        assert self.together is not None
-        var = self.printer.variable(self.together)
-        rows = [f"vreal {self.names[v]}_rows[LANES];" for v in self.inner]
+        axis = self.together
+        assert axis is not None
+        local, whole = self._first_row(axis)
+        size, lanes = self.cell.size(axis), self.printer.lanes
+        whole_blocks = size.isdigit() and int(size) % (lanes * (self.cell.schedule.vectors if local == "e" else 1)) == 0
+        rows = [f"vreal {self.names[v]}_rows[LANES]{'' if whole_blocks else ' = {}'};" for v in self.inner]
         begin = [line for v in self.inner for line in self._begun(v, 1)]
         ends = [f"{self.names[v]}_rows[s] = {self.names[v]};" for v in self.inner]
-        inside = enclosed("for (i64 s = 0; s < LANES; s++) {", [*begin, *body, *ends])
-        at = {**env, self.together: Index(var, var, True, f"{self.cell.size(self.together)} - {var}", f"{var} / LANES")}
+        there = "" if whole_blocks else f" && {whole} + s < {size}"
+        inside = enclosed(f"for (i64 s = 0; s < LANES{there}; s++) {{", [*begin, *body, *ends])
+        at = {**env, axis: Index(local, atom(whole), True, f"{size} - {atom(whole)}", f"{local} / LANES")}
         stores = [self._keep(v, Code(f"hsums({self.names[v]}_rows)", 100, v.kind, True), at) for v in self.inner]
         return [*rows, *inside, *stores]
 
@@ -262,7 +273,8 @@ class _Reduction:
             if v in self.across:
                 assert self.lane is not None
                 size = cell.size(self.lane)
-                width = self.printer.lanes * (cell.schedule.vectors if cell.schedule.blocked else 1)
+                blocked = cell.schedule.blocked and self.lane == cell.schedule.lane
+                width = self.printer.lanes * (cell.schedule.vectors if blocked else 1)
                 if not (size.isdigit() and int(size) % width == 0):
                     term = f"first({term}, {env[self.lane].left}, {identity(v.op, v.kind)})"
             out.append(_told(joined(v.op, place(v), term), v))

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from ssmc.backends.cpp.traffic import Traffic, traffic
 from ssmc.backends.cpp.value import Value
 from ssmc.backends.cpp.values import Pass
 
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
+from ssmc.expr.ops import OPS
 
 # Vectors of state that a cell may hold in registers before they spill (there are 32; operands need some).
 REGISTERS = 24
 # Cells a thread should have, so that none waits long for the last.
 ENOUGH = 2
+# Operations of whole vectors from which on threads share a single step: to start and to wait costs them some thousands.
+SHARED = 20000
 # How much of all work cells may do in vain, because others do it too.
 REPEATED = 0.5
 
@@ -26,7 +30,8 @@ class Schedule:
 
     `grid` are the axes of which a cell has one index, or (the `lane`, where `blocked`) a block of `vectors` vectors.
     `batch` and `time` are how many rows and, in a pass without a recurrence, how many steps a cell takes at once.
-    `weights` say which axis lies innermost in the caller's tensors, for nests that choose lanes of their own.
+    `weights` say which axis lies innermost in the caller's tensors, for nests that choose lanes of their own; where
+    there is `traffic`, every nest does.
     """
 
     grid: tuple[str, ...] = ()
@@ -36,6 +41,7 @@ class Schedule:
     batch: int = 1
     time: int = 1
     weights: Mapping[str, int] = field(default_factory=dict)
+    traffic: Traffic | None = None
 
     def rank(self, axis: str) -> int:
         """How well the lanes of an axis lie in memory."""
@@ -46,7 +52,11 @@ class Schedule:
         parts = [f"threads over batch{''.join(f', {a}' for a in self.grid)}"]
         if self.time > 1:
             parts.append(f"{self.time} steps at once")
-        if self.lane is not None:
+        if self.traffic is not None:
+            if self.blocked:
+                parts[0] = f"threads over batch, {self.lane} in blocks of {self.vectors} vectors"
+            parts.append("lanes over what is contiguous")
+        elif self.lane is not None:
             held = f", {self.vectors} vector{'s' if self.vectors > 1 else ''} a cell" if self.blocked else ""
             parts.append(f"lanes over {self.lane}{held}")
         return "; ".join(parts)
@@ -56,7 +66,7 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2)
     """The schedule of a pass by its structure and, where they are known, its sizes."""
     weights = _weights(values, sizes)
     if values.step:
-        return Schedule(weights=weights)
+        return _one_step(values, sizes, lanes, threads)
     if not values.sequential:
         return Schedule(time=8 if _contracts(values) else 1, weights=weights)
     every = [v for g in values.groups for v in g.values]
@@ -102,6 +112,30 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2)
         if 4 < state <= REGISTERS:
             vectors = min(whole, max(1, REGISTERS // state))
     return Schedule(grid, lane, blocked, vectors, weights=weights)
+
+
+def _one_step(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int) -> Schedule:
+    """The schedule of a single step: threads share it in blocks of an axis, where it is work enough for them."""
+    alone = Schedule(weights=_weights(values, sizes), traffic=traffic(values, sizes, lanes))
+    every = [v for g in values.groups for v in g.values]
+    if len(sizes) < len(values.graph.axes) or sum(_operations(v, sizes) for v in every) < SHARED * lanes:
+        return alone
+    summed = {a for v in every for a in v.over}
+    free = {a for a in parallel_axes(values) - summed if _shared_fairly(a, every, sizes)}
+    wide = [a for a in _ordered(values, free) if sizes[a] >= ENOUGH * threads * lanes]
+    if not wide:
+        return alone
+    axis = max(wide, key=lambda a: sizes[a])
+    vectors = -(-sizes[axis] // (ENOUGH * threads * lanes))
+    return replace(alone, grid=(axis,), lane=axis, blocked=True, vectors=vectors)
+
+
+def _operations(v: Value, sizes: Mapping[str, int]) -> int:
+    """How many operations a value takes."""
+    nodes = n.postorder([v.special if v.special is not None else v.value])
+    each = sum(OPS[x.op].cost for x in nodes if isinstance(x, n.Map) and x not in v.stands)
+    axes = {*v.axes, *v.over} - {n.BATCH, n.TIME, n.LAG}
+    return (each + 1) * math.prod(sizes.get(n.base_axis(a), 1) for a in axes)
 
 
 def _shared_fairly(axis: str, every: list[Value], sizes: Mapping[str, int]) -> bool:
