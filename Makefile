@@ -44,6 +44,8 @@ bench: $(STAMP) ## how fast it is, beside other implementations (half an hour; b
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.calls
 	$(BIN)/python -m benchmarks.mamba --only memory
+	-$(BIN)/python -m benchmarks.memory
+	-$(BIN)/python -m benchmarks.length
 	$(BIN)/python -m benchmarks.peers --json benchmarks/results/peers.json --picture benchmarks/results/peers.svg
 
 tables: $(STAMP) ## grammar/tables.json, after a change of the grammar

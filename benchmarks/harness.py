@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import gc
 import json
 import os
@@ -48,6 +49,14 @@ def peak_above(run: Callable[[], object]) -> int:
     before = resident()
     run()
     return max(0, (_status("VmHWM") or _most_ever()) - before)
+
+
+def trim() -> None:
+    """Have the C library give back what it keeps of freed memory, so that what is taken next is seen to be."""
+    gc.collect()
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):  # of the GNU C library
+        library.malloc_trim(0)
 
 
 def _status(field: str) -> int | None:
