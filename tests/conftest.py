@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ import pytest
 # Most tests make many specs that run once, for which no C++ compiler is worth starting; those of the C++ backend ask
 # for it, and CI runs generated specs with SSMC_BACKEND=cpp.
 os.environ.setdefault("SSMC_BACKEND", "torch")
+
+# Schedules and estimates come from the defaults, not from what was measured or tuned on the machine of the tests.
+_DATA = tempfile.TemporaryDirectory(prefix="ssmc-tests-")
+os.environ["SSMC_DATA_DIR"] = _DATA.name
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,4 +1,5 @@
-"""Where compiled code is kept: a folder that only the user can write, since what lies there is loaded and run.
+"""Where compiled code is kept: a folder that only the user can write, since what lies there is loaded and run; and
+where what was measured is kept, which nobody would want to lose with a cache.
 
 $SSMC_CACHE_DIR, else the system's place for caches. Where that takes nothing (a read-only home), what is already there
 is used all the same, and new code goes to a temporary folder.
@@ -20,6 +21,7 @@ from ssmc.backends.cpp.problems import CacheNotWritten
 from ssmc.diagnostics import SpecError
 
 VARIABLE = "SSMC_CACHE_DIR"
+DATA_VARIABLE = "SSMC_DATA_DIR"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,20 @@ class Folders:
 def folders() -> Folders:
     """The folders of this process. Raises SpecError where none can be written to."""
     return _folders(os.environ.get(VARIABLE, ""), os.environ.get("HOME", ""), os.environ.get("XDG_CACHE_HOME", ""))
+
+
+def data_folder() -> Path:
+    """Where what was measured is kept: $SSMC_DATA_DIR, else the system's place for data. It may not be there yet."""
+    return _data_folder(os.environ.get(DATA_VARIABLE, ""), os.environ.get("HOME", ""))
+
+
+@functools.lru_cache(maxsize=8)
+def _data_folder(named: str, home: str) -> Path:
+    if named:
+        return Path(named).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("ssmc", appauthor=False))
 
 
 @functools.lru_cache(maxsize=8)

@@ -14,7 +14,7 @@ import click
 
 from ssmc.api import BACKENDS
 from ssmc.cli.options import json_option
-from ssmc.cli.terminal import print_json, table
+from ssmc.cli.terminal import plural, print_json, table, working
 
 REQUIRED = ("torch", "numpy", "lark", "sympy", "networkx", "click", "safetensors")
 OPTIONAL = ("triton",)
@@ -41,16 +41,32 @@ class Finding:
     ok: bool | None = None
 
 
-@click.command(short_help="What is installed, and a self-check.", epilog="Example: ssmc doctor --json")
+@click.command(
+    short_help="What is installed, and a self-check.", epilog="Example: ssmc doctor --json; or ssmc doctor --calibrate"
+)
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help="Measure this machine, which takes seconds, and keep what was found; nothing else is looked at.",
+)
 @json_option
 @click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> None:
+def doctor(ctx: click.Context, calibrate: bool, as_json: bool) -> None:
     """Print versions, compilers and accelerators, and compile and compare a small spec.
 
-    Exit 1 where something that ssmc needs is missing or the self-check fails.
+    What is known of this machine, estimates and schedules of generated C++ are made from: it is measured with
+    --calibrate and never else. Exit 1 where something that ssmc needs is missing or the self-check fails.
     """
-    backends = [Finding("backend", name, "installed") for name in BACKENDS]
-    findings = [*_versions(), *_compilers(), *_native(), *_accelerators(), *backends, _self_check()]
+    if calibrate:
+        from ssmc.runtime.calibrate import calibrate as measure
+
+        with working("measuring this machine") as tell:
+            measure(tell)
+        findings = machine_findings()
+    else:
+        backends = [Finding("backend", name, "installed") for name in BACKENDS]
+        findings = [*_versions(), *_compilers(), *_native(), *machine_findings(), *_accelerators(), *backends]
+        findings.append(_self_check())
     healthy = all(f.ok is not False for f in findings)
     if as_json:
         print_json({"ok": healthy, "findings": [asdict(f) for f in findings]})
@@ -129,6 +145,44 @@ def _native() -> list[Finding]:
         Finding(topic, "threads", "OpenMP" if tools.openmp else "one: the compiler has no OpenMP"),
         Finding(topic, "calls", f"through ctypes: {slower}" if slower else "through an extension of our own"),
         *found,
+    ]
+
+
+def machine_findings() -> list[Finding]:
+    """The constants of this machine, and how old they are."""
+    from ssmc.backends.cpp.constants import Rate, found
+
+    topic, here = "machine", found()
+    c = here.constants
+    age = here.age_days
+    if age is None:
+        since = "defaults: `ssmc doctor --calibrate` measures this machine"
+    else:
+        days = "today" if age == 0 else f"{plural(age, 'day')} ago"
+        since = f"measured {days}{f', {c.processor}' if c.processor else ''}: {here.file}"
+    told = [Finding(topic, "constants", since)]
+    if here.note:
+        told.append(Finding(topic, "note", here.note))
+    if c.measured and c.disturbed:
+        told.append(Finding(topic, "note", "other processes were busy meanwhile: measure again when it is quiet"))
+
+    def rate(r: Rate, unit: float, digits: int = 0) -> str:
+        one, every = f"{r.one / unit:.{digits}f}", f"{r.all / unit:.{digits}f}"
+        return one if c.threads == 1 else f"{one}; {c.threads} threads {every}"
+
+    def size(x: int) -> str:
+        return f"{x >> 20} MiB" if x >= 1 << 20 else f"{x >> 10} KiB"
+
+    caches = ", ".join(f"{size(x.bytes)} {x.bandwidth / 1e9:.0f}" for x in c.caches)
+    return [
+        *told,
+        Finding(topic, "threads of use", str(c.threads)),
+        Finding(topic, "copy, GB/s", rate(c.copy, 1e9)),
+        Finding(topic, "streamed, GB/s", rate(c.streamed, 1e9)),
+        Finding(topic, "caches, GB/s", caches),
+        Finding(topic, "GFLOP/s", rate(c.flops, 1e9)),
+        Finding(topic, "10^9 exp/s", rate(c.exps, 1e9, 1)),
+        Finding(topic, "µs", f"{c.call * 1e6:.1f} a call, {c.region * 1e6:.2f} a region of threads"),
     ]
 
 

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -91,12 +91,13 @@ def plural(count: int, noun: str) -> str:
 
 
 @contextlib.contextmanager
-def working(text: str) -> Iterator[None]:
-    """A line on the terminal while something long runs; silent in a pipe."""
+def working(text: str) -> Iterator[Callable[[str], None]]:
+    """A line on the terminal while something long runs; what it gives takes what is done just now. Silent in a pipe."""
     if not sys.stderr.isatty():
-        yield
+        yield lambda _: None
         return
     from rich.console import Console
+    from rich.markup import escape
 
-    with Console(stderr=True).status(text):
-        yield
+    with Console(stderr=True).status(text) as status:
+        yield lambda now: status.update(f"{text}: {escape(now)}")

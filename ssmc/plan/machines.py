@@ -10,10 +10,19 @@ from ssmc.plan.problems import NoSuchTarget
 
 
 @dataclass(frozen=True)
+class Cache:
+    """So many bytes, of which one thread reads and writes `bandwidth` a second."""
+
+    bytes: int
+    bandwidth: float
+
+
+@dataclass(frozen=True)
 class Machine:
     """`flops` and `dot_flops`: a second, elementwise and in matrix products, in float32. `bandwidth` to memory and
     `cache_bandwidth` to `cache` bytes of cache, in bytes a second. `overhead`: seconds to start an operation.
-    `stepwise` machines have registers and loops of their own: one step after the other is what they run fastest.
+    `stepwise` machines have registers and loops of their own: one step after the other is what they run fastest. Of
+    those are known exponentials a second, the caches of one core, and the seconds that it takes for a call to begin.
     """
 
     name: str
@@ -25,6 +34,9 @@ class Machine:
     overhead: float
     cores: int
     stepwise: bool = False
+    exps: float = 1e9
+    caches: tuple[Cache, ...] = ()
+    starting: float = 0.0
 
 
 # "cpu" is a core of a current server under PyTorch, "cpp" one under generated C++; GPUs have the figures of their data
