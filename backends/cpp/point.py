@@ -7,7 +7,7 @@ of an expression does not say which of the two it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,7 @@ _LEVEL = {
     "|": 40,
 }
 ATOM = 100
+_KINDS: tuple[Kind, ...] = ("bool", "int", "real", "complex")
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,14 @@ class Point:
             rule = OPS[op].rule(*[joined] * len(args))
             if rule in ("real", "complex") and joined == "int":
                 joined = "real"
-            args = [self.converted(c, joined) for c in args]
+            if joined == "complex" and op in ("add", "sub", "mul", "div"):
+                # a real beside a complex number stays one: half the work
+                args = [self.converted(c, max("real", c.kind, key=_KINDS.index)) for c in args]
+            else:
+                args = [self.converted(c, joined) for c in args]
+        fused = self.fused(node.args, args) if op == "add" and node.kind == "complex" else None
+        if fused is not None:
+            return fused
         style, text = FUNCTIONS[op]
         if args[0].kind == "bool" and op in CONDITION_OPERATORS and op != "where":
             style, text = CONDITION_OPERATORS[op]
@@ -227,6 +235,26 @@ class Point:
             return Code(f"{text}{inner}", 85, node.kind, lanes)
         parts = [self.as_lanes(c) if lanes else self.number_of(c) for c in args]
         return Code(f"{text}({', '.join(parts)})", ATOM, node.kind, lanes)
+
+    def factors(self, node: Node) -> tuple[Code, Code] | None:
+        """The factors of a product of complex numbers that is written out here."""
+        if self.at is not None and node in self.at.stands:
+            return None
+        if not isinstance(node, n.Map) or node.op != "mul" or any(x.kind != "complex" for x in node.args):
+            return None
+        a, b = (self.code(x) for x in node.args)
+        return (a, b) if a.kind == b.kind == "complex" else None
+
+    def fused(self, nodes: Sequence[Node], codes: Sequence[Code]) -> Code | None:
+        """A product of complex numbers and what is added to it: each part takes two fused operations."""
+        for mine, other in ((0, 1), (1, 0)):
+            found = self.factors(nodes[mine])
+            if found is not None:
+                added = self.converted(codes[other], "complex")
+                lanes = any(c.lanes for c in (*found, added))
+                parts = [self.as_lanes(c) if lanes else c.text for c in (*found, added)]
+                return Code(f"fused({', '.join(parts)})", ATOM, "complex", lanes)
+        return None
 
     def number(self, node: Node) -> int:
         """A constant that the program may have a name for."""

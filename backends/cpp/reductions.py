@@ -269,6 +269,10 @@ class _Reduction:
             if not self._reduces(v):  # over the steps alone
                 out.append(_told(cell.added(v, code, env), v))
                 continue
+            product = self._product(v, point, place(v)) if v not in self.across else ""
+            if product:
+                out.append(_told(product, v))
+                continue
             term = code.text if code.lanes or self.lane is None else f"splat({code.text})"
             if v in self.across:
                 assert self.lane is not None
@@ -279,6 +283,17 @@ class _Reduction:
                     term = f"first({term}, {env[self.lane].left}, {identity(v.op, v.kind)})"
             out.append(_told(joined(v.op, place(v), term), v))
         return [*out, *late]
+
+    def _product(self, v: Value, point: Point, place: str) -> str:
+        """A product of complex numbers, or its real part, added to a sum."""
+        node, name = v.value, "fused"
+        if isinstance(node, n.Map) and node.op == "real" and node not in v.stands:
+            node, name = node.args[0], "fused_real"
+        found = point.factors(node) if v.op == "sum" else None
+        if found is None or (v.kind == "complex") == (name == "fused_real"):
+            return ""
+        parts = [c.text if c.lanes or self.lane is None else f"splat({c.text})" for c in found]
+        return f"{place} = {name}({', '.join(parts)}, {place});"
 
     def _whole(self, v: Value) -> Code:
         return Code(f"h{v.op}({self.names[v]})", 100, v.kind, False)

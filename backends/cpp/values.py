@@ -473,6 +473,12 @@ class Pass(Lines):
             self._stand(v, node, self._value(f"{v.name.removeprefix('store ')}_{word(node)}", node, v.span))
             return
         match node:
+            case n.Map(op="real" | "imag" as part, args=(n.Reduce(op="sum", kind="complex") as whole,)) if (
+                n.TIME not in whole.over
+            ):
+                # the other part is nobody's: only this one is summed
+                summed = self.arena.reduce("sum", self.arena.map(part, whole.arg), whole.over)
+                self._stand(v, node, self._value(f"{v.name.removeprefix('store ')}_sum", summed, v.span))
             case n.Local(name=name):
                 self._local(v, name)
             case n.Load(buffer=buffer) if buffer in self.scratch:

@@ -102,6 +102,17 @@ SPECS = {
         h = exp(-softplus(p))*exp(1j*o)*h + x
         output y[D] = 2*real(sum[N](c*h))
     """,
+    # a real beside a complex number, products that are added, and sums of which one part is read, or both
+    "parts of complex sums": """
+        axis D, N
+        input x[D], c[N] complex
+        param p[N] complex, a[D, N]
+        state h[D, N] complex, s[N] complex
+        h = 0.8*exp(1j*a)*h + x*p - x/(2 + p*c)
+        s = 0.5*s*c + sum[D](h*p)
+        output y[D] = real(c · h) - imag(sum[N](h)) + real(sum[N](s))
+        output z[D] complex = (c · h)*x - x*(p · h) + (2*x - 1j)
+    """,
     "the largest of a past": """
         axis D
         axis T = 3

@@ -49,6 +49,18 @@ template <class A, class B> INLINE auto operator!=(cx<A> a, B b) { return (a.re 
 template <class A, class B> INLINE auto operator==(A a, cx<B> b) { return b == a; }
 template <class A, class B> INLINE auto operator!=(A a, cx<B> b) { return b != a; }
 
+//: fused
+// a b + c, and the real part of it, with one rounding where there are fused operations: a product and a sum take three.
+template <class A, class B, class C> INLINE auto fused(cx<A> a, cx<B> b, cx<C> c) {
+    typedef join<join<A, B>, C> V;
+    return cx<V>{c.re + a.re * b.re - a.im * b.im, c.im + a.re * b.im + a.im * b.re};
+}
+
+//: fused_real
+template <class A, class B, class C> INLINE auto fused_real(cx<A> a, cx<B> b, C c) {
+    return c + a.re * b.re - a.im * b.im;
+}
+
 //: m_complex
 template <class V> INLINE cx<V> m_complex(V x) { return {x, V{}}; }
 template <class V> INLINE cx<V> m_complex(cx<V> z) { return z; }
