@@ -303,13 +303,18 @@ class Compiled:
 
         Raises SpecError where `form` is illegal or `target` unknown.
         """
+        return self._plan(sizes, batch, length, form, machine_of(target, form), gradients)
+
+    def _plan(
+        self, sizes: Mapping[str, int] | None, batch: int, length: int, form: Form, machine: str, gradients: bool
+    ) -> Plan:
         from ssmc.plan.choose import choose
 
         batch, length = _count("batch", batch, 1), _count("length", length, 0)
         with COMPILING:
             return choose(
                 self._windowed(sizes).analysis, form=form or "auto", sizes=_sizes(sizes), batch=batch, length=length,
-                machine=machine_of(target, form), formulas=True, gradients=gradients,
+                machine=machine, formulas=True, gradients=gradients,
             )  # fmt: skip
 
     def runner(self, form: Form, backend: str | None) -> Runner:
@@ -338,7 +343,9 @@ class Compiled:
 
         checked_backend(backend)
         with COMPILING:
-            return source(lower(self.plan(_sizes(sizes), batch, length, form or "auto")), formatted=True)
+            # the code is PyTorch's, so it is planned for that, whatever runs calls here
+            plan = self._plan(_sizes(sizes), batch, length, form or "auto", "cpu", False)
+            return source(lower(plan), formatted=True)
 
     def save(
         self,

@@ -245,7 +245,8 @@ class Access:
         """The axes of the grid over which a value is summed: its parts come from several cells."""
         mine = v.only if v.store and v.only is not None and v.only.op else v
         if v.carry and v in self.totalled:
-            return tuple(a for a in self.schedule.grid if a not in v.axes)
+            chunks = (n.TIME,) if self.schedule.chunks else ()
+            return (*chunks, *(a for a in self.schedule.grid if a not in v.axes))
         if not mine.op:
             return ()
         return tuple(a for a in self.schedule.grid if a in mine.over)
@@ -308,19 +309,20 @@ class Access:
 
     def delayed(self: Any, line: Line, back: str, point: Point) -> Code:
         t = point.env[n.TIME].whole if n.TIME in point.env else "t"
-        depth = self.lag(line.halo)
+        depth, local = self.lag(line.halo), ""
         begun = isinstance(line.halo, n.Load) and self.values.buffers[line.halo.buffer].role in BEGUN
         if begun:  # what the chunk began with, and its own steps
             done = f"(stop - 1 - {t})" if line.reverse else f"({t} - start)"
             at = f"{t} {'+' if line.reverse else '-'} {atom(back)}"
             before, inside = f"{depth} + {done} - {atom(back)}", f"{done} >= {atom(back)}"
+            local = f"({at} - start)"
         elif line.reverse:
             at, before = f"{t} + {atom(back)}", f"{depth} - 1 - ({t} + {atom(back)} - length)"
             inside = f"{t} + {atom(back)} < length"
         else:
             at, before = f"{t} - {atom(back)}", f"{depth} + {t} - {atom(back)}"
             inside = f"{t} >= {atom(back)}"
-        signal = point.moved({**point.env, n.TIME: Index(at, at)}).code(line.signal)
+        signal = point.moved({**point.env, n.TIME: Index(local or at, at)}).code(line.signal)
         halo = point.moved({**point.env, n.LAG: Index(before, before)}).code(line.halo)
         return self.either(inside, signal, point.converted(halo, signal.kind))
 

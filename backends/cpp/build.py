@@ -6,12 +6,13 @@ What this backend has no code for is run by the PyTorch module: states that grow
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Protocol
 
 import torch
-from ssmc.backends.cpp.module import KEYWORDS, CppModule, Variant
+from ssmc.backends.cpp.module import KEYWORDS, CppModule, Variant, told_missing
 from ssmc.backends.cpp.signature import Printed, Slot
 from ssmc.backends.cpp.toolchain import toolchain
 from torch import Tensor
@@ -41,6 +42,8 @@ def program_module(program: k.Program, printer: Printer, *, specialise: bool = T
     Nothing is compiled before the first call. Raises SpecError where there is no compiler.
     """
     if grows(program):
+        if asked:
+            warnings.warn(told_missing(program.name, "a state holds the whole past, and grows"), stacklevel=2)
         return torch_module(program)
     toolchain()
     arguments = arguments_of(program)

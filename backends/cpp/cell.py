@@ -82,13 +82,16 @@ class Cell(Access):
 
     def _commit(self) -> None:
         """Which carries take their next value in place: nobody reads the old one afterwards."""
-        for g, nests in zip(self.values.groups, self.nests, strict=True):
+        after = self.values.after
+        every = [(g.values, nests) for g, nests in zip(self.values.groups, self.nests, strict=True)]
+        every.append((after, nests_of(after, self.loops, self.lane_of, self._lag_length, self._narrow, self.values)))
+        for values, nests in every:
             at = {v: i for i, nest in enumerate(nests) for v in nest.values}
-            for v in list(g.values):
+            for v in list(values):
                 if v.place is None:
                     continue
                 safe = not v.op
-                for r in g.values:
+                for r in values:
                     if v.place in r.reads and r is not v:
                         same = at[r] == at[v] and pointwise(r, v.place, self.values)
                         safe = safe and (at[r] < at[v] or same)
@@ -112,8 +115,8 @@ class Cell(Access):
             body += self._total_parts(f)
         finals = [f for f in v.final if f not in parts]
         if finals and (v.sequential or self.step):
-            body.append("")
-            body += self._plain(finals)
+            lines = self._plain(finals)
+            body += ["", *(["if (chunk == 0) {", *indented(lines), "}"] if self.schedule.chunks else lines)]
         elif v.final and not v.sequential and not self.step:
             self.afterwards = self._plain(v.final)
         return [*self._declarations(), *body]
@@ -227,12 +230,15 @@ class Cell(Access):
         if v.after:
             inner.append("const i64 last = " + ("start;" if v.reverse else "stop - 1;"))
             inner += self._plain(v.after)
-        if not chunked or not block:
+            inner += self._copies(v.after)
+        if (not chunked and not self.schedule.chunks) or not block:
             return ["{", *indented(["const i64 start = 0, stop = length;", *inner]), "}"]
+        bounds = f"const i64 start = chunk * {block}, stop = start + {block} < length ? start + {block} : length;"
+        if self.schedule.chunks:
+            return [bounds, *inner]
         head = f"for (i64 chunk = 0; chunk * {block} < length; chunk++) {{"
         if v.reverse:
             head = f"for (i64 chunk = (length - 1) / {block}; chunk >= 0 && length > 0; chunk--) {{"
-        bounds = f"const i64 start = chunk * {block}, stop = start + {block} < length ? start + {block} : length;"
         return [head, *indented([bounds, *inner]), "}"]
 
     def _sweep(self, group: Group, nests: list[Nest]) -> list[str]:
@@ -242,17 +248,15 @@ class Cell(Access):
         inner: list[str] = []
         for nest in nests:
             inner += self._nest_lines(nest)
-        copies = [v for v in group.values if v.place is not None and v not in self.placed]
-        for v in copies:
-            code = Value(v.name, v.place.axes, v.place.kind, v.value, timed=False)  # type: ignore[union-attr]
-            inner += self._copy(v, code)
+        inner += self._copies(group.values)
         head = "for (i64 t = stop - 1; t >= start; t--) {" if reverse else "for (i64 t = start; t < stop; t++) {"
         return [head, *indented(inner), "}"]
 
-    def _copy(self, v: Value, code: Value) -> list[str]:
-        """The next value of a carry that could not be written in place."""
-        assert v.place is not None
-        home = v.place
+    def _copies(self, values: list[Value]) -> list[str]:
+        """The next values of carries that could not be written in place."""
+        return [line for v in values if v.place is not None and v not in self.placed for line in self._copy(v, v.place)]
+
+    def _copy(self, v: Value, home: Value) -> list[str]:
         axes = tuple(a for a in self.axes_of(home))
         lane = self.lane_of(home, axes)
         nest = Nest(axes, lane, set(), [])

@@ -69,7 +69,8 @@ class Lines:
         if isinstance(signal, n.Load) and self.buffers[signal.buffer].role in ("input", "workspace"):
             return
         if isinstance(node.halo, n.Load) and self.buffers[node.halo.buffer].role in BEGUN:
-            raise NotPrintable("a delay line of what a chunk computes again")
+            self._line_again(v, signal)
+            return
         if self.inside or self.step:
             raise NotPrintable("a delay line inside a loop over the steps")
         if signal not in self.promoted:
@@ -87,9 +88,26 @@ class Lines:
                 raise NotPrintable(f"`{v.name}` looks both ways in one sweep")
             v.reverse = reverse
 
+    def _line_again(self: Any, v: Value, signal: Node) -> None:
+        """A delay line of what a chunk computes again: a sweep before keeps the chunk's own values."""
+        if self.inside or not self.sequential:
+            raise NotPrintable("a delay line of what a loop over the steps computes")
+        made = self.scratch.get(signal.buffer) if isinstance(signal, n.Load) else self._local_value(signal)
+        if made is None:
+            made = self._value(f"{label(signal)}_line", signal, v.span)
+        self._stand(v, signal, made)
+        if made not in v.spread:
+            v.spread.append(made)
+
+    def _local_value(self: Any, signal: Node) -> Value | None:
+        found = self.named.get(signal.name) if isinstance(signal, n.Local) else None
+        return found if isinstance(found, Value) else None
+
     def line(self: Any, node: n.Lag | n.Frames | n.Tail) -> Line:
         """What a delay line's value is read from."""
         signal = self._signal(node.arg)
+        if isinstance(node.halo, n.Load) and self.buffers[node.halo.buffer].role in BEGUN:
+            return Line(signal, node.halo, self.reversed(node.halo))
         load = signal if isinstance(signal, n.Load) else self.promoted[signal][0]
         load = self.promoted[signal][0] if signal in self.promoted else load
         halo = node.halo

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from ssmc.backends.cpp.call import DTYPES, Caller, Result, dtype_name
 from ssmc.backends.cpp.library import Library, extension, load
-from ssmc.backends.cpp.problems import CompileFailed
+from ssmc.backends.cpp.problems import CompileFailed, NotInCpp
 from ssmc.backends.cpp.signature import Printed, Slot
 from ssmc.backends.cpp.value import NotPrintable
 from torch import Tensor
@@ -122,9 +122,11 @@ class CppModule:
         def dispatched(**call: Any) -> Result:
             try:
                 return self._dispatch(function, dict(call))
-            except NotPrintable:
+            except NotPrintable as missing:
                 if self._otherwise is None:
                     raise
+                if self._asked:
+                    warnings.warn(told_missing(self.name, str(missing)), stacklevel=2)
             except SpecError as wrong:
                 refused = any(d.code == CompileFailed.code for d in wrong.diagnostics)
                 if self._asked or self._otherwise is None or not refused:
@@ -289,6 +291,11 @@ class CppModule:
     def text(self, variant: Variant | None = None) -> str:
         """The generated code of a variant, or as it is for any sizes in single precision."""
         return self._text(variant or Variant("float")).text
+
+
+def told_missing(name: str, why: str) -> str:
+    """What somebody who asked for C++ is told, where PyTorch runs a program instead."""
+    return f"{SpecError([NotInCpp(None, name, why)])}\nPyTorch runs it instead"
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ class Schedule:
 
     `grid` are the axes of which a cell has one index, or (the `lane`, where `blocked`) a block of `vectors` vectors.
     `batch` and `time` are how many rows and, in a pass without a recurrence, how many steps a cell takes at once.
+    With `chunks` a cell has one chunk of the steps.
     `weights` say which axis lies innermost in the caller's tensors, for nests that choose lanes of their own; where
     there is `traffic`, every nest does.
     """
@@ -40,6 +41,7 @@ class Schedule:
     vectors: int = 1
     batch: int = 1
     time: int = 1
+    chunks: bool = False
     weights: Mapping[str, int] = field(default_factory=dict)
     traffic: Traffic | None = None
 
@@ -49,7 +51,7 @@ class Schedule:
 
     def words(self) -> str:
         """The record as a person reads it."""
-        parts = [f"threads over batch{''.join(f', {a}' for a in self.grid)}"]
+        parts = [f"threads over batch{', chunks' if self.chunks else ''}{''.join(f', {a}' for a in self.grid)}"]
         if self.time > 1:
             parts.append(f"{self.time} steps at once")
         if self.traffic is not None:
@@ -111,7 +113,7 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2)
         vectors = min(whole, 4)
         if 4 < state <= REGISTERS:
             vectors = min(whole, max(1, REGISTERS // state))
-    return Schedule(grid, lane, blocked, vectors, weights=weights)
+    return Schedule(grid, lane, blocked, vectors, chunks=chunks_apart(values), weights=weights)
 
 
 def _one_step(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int) -> Schedule:
@@ -177,6 +179,13 @@ def _weights(values: Pass, sizes: Mapping[str, int]) -> dict[str, int]:
 def _contracts(values: Pass) -> bool:
     """Whether a pass has products with what is the same at every step: several steps at once read it once."""
     return any(v.op == "sum" for g in values.groups for v in g.values)
+
+
+def chunks_apart(values: Pass) -> bool:
+    """Whether no chunk waits for another: none carries anything to the next but sums, which are added up later."""
+    totals = {v.total for v in values.totals}
+    carried = all(c in totals for c in values.carries.values())
+    return values.sequential and carried and not values.promoted and values.p.loop.block > 1
 
 
 def parallel_axes(values: Pass) -> set[str]:

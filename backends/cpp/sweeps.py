@@ -45,6 +45,9 @@ class Sweeps:
                     f"{{}} * {s.time}" if s.time > 1 else "{}",
                 )
             )
+        if s.chunks:
+            block = values.p.loop.block
+            extra.append(("chunk", f"(c.length + {block - 1}) / {block}", "{}"))
         for a in s.grid:
             size = self._c(self.size(a))
             if a == s.lane and s.blocked:

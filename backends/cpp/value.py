@@ -49,6 +49,7 @@ class Value:
     stands: dict[Node, Value] = field(default_factory=dict)  # parts of its expression that are values of their own
     before: list[Value] = field(default_factory=list)  # of a carry: what its first value needs
     old: dict[Value, n.Lag] = field(default_factory=dict)  # values of which it reads the one of the step before, where
+    spread: list[Value] = field(default_factory=list)  # those that it reads at other steps of the chunk
     behind: list[Value] = field(default_factory=list)  # stores of the sequences that it reads at other steps
 
     @property
@@ -66,7 +67,7 @@ class Value:
 class Line:
     """Values of `signal` at earlier steps (later ones, where `reverse`), and what came before the sequence."""
 
-    signal: Node  # a Load of a whole sequence
+    signal: Node  # a Load of a whole sequence, or what an earlier sweep made of the chunk
     halo: Node  # a Load of a state entry, oldest first
     reverse: bool
 

@@ -15,7 +15,7 @@ chunk.
 from __future__ import annotations
 
 from ssmc.backends.cpp.lines import Lines
-from ssmc.backends.cpp.value import AFTER, BEGUN, Group, NotPrintable, Value, makes, serial, uses, word
+from ssmc.backends.cpp.value import AFTER, BEGUN, Group, NotPrintable, Value, label, makes, serial, uses, word
 
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Kind, Node, _holds_nodes
@@ -158,7 +158,10 @@ class Pass(Lines):
                         self.line_starts[buffer] = self.lines[value.name]
                     if isinstance(value, n.Local) and isinstance(self.named.get(value.name), Value):
                         self.line_starts[buffer] = self.named[value.name].value  # type: ignore[union-attr]
-                    self._apart(self.starts, -1, self._stored(buffer, value, span, -1))
+                    if self._ends(value):
+                        self._apart(self.after, AFTER, self._stored(buffer, value, span, AFTER))
+                    else:
+                        self._apart(self.starts, -1, self._stored(buffer, value, span, -1))
                 else:
                     self._place(self._stored(buffer, value, span, 0))
             case k.Set(target=target, value=value, span=span):
@@ -167,6 +170,11 @@ class Pass(Lines):
                 self._loop(s)
             case k.Section():
                 pass
+
+    def _ends(self, value: Node) -> bool:
+        """Whether a value is known when the steps of a chunk are done: what a loop over them leaves."""
+        found = self.named.get(value.name) if isinstance(value, n.Local) else None
+        return isinstance(found, Value) and any(found in carries for carries in self.resets.values())
 
     def _let(self, target: n.Local, value: Node, span: Span | None, inside: bool) -> None:
         if self._view(value) or (isinstance(value, n.Flip) and value.axis == n.TIME):
@@ -196,6 +204,7 @@ class Pass(Lines):
             self.named[c.target.name] = v
             if line is not None:
                 self.carries[c.target.name] = v
+                self.named[label(c.init)] = v
                 continue
             at = max([group, *(self._after_group(r) for r in v.reads)])
             self.resets.setdefault(at, []).append(v)
@@ -431,7 +440,14 @@ class Pass(Lines):
             self.home.append(v)
             return v
         self._made(v)
-        group = max([self.least, *(self._ready(r) for r in v.reads), *(x.group for x in v.old)])
+        group = max(
+            [
+                self.least,
+                *(self._ready(r) for r in v.reads),
+                *(x.group for x in v.old),
+                *(x.group + 1 for x in v.spread),
+            ]
+        )
         group = max([group, *(s.group + (0 if self.sequential else 1) for s in v.behind)])
         if v.reverse is not None:
             group = self._open(v.reverse, group)
@@ -571,8 +587,11 @@ class Pass(Lines):
         for v in [*every, *self.after, *self.final]:
             for r in v.reads:
                 readers.setdefault(r, []).append(v)
+        spread = {x for v in every for x in v.spread}  # read at other steps: all of them have to be there
         for v in reversed(every):
             users = readers.get(v, [])
+            if v in spread:
+                continue
             if self.groups[v.group].sequential and (v.place is not None or self._recurrent(v)):
                 continue
             if not users or v.store or v.total is not None or n.TIME in v.over:

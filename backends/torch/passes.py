@@ -37,7 +37,11 @@ class _Pass:
         self.carried = [c.target.name for c in self.loop.carries]
         stores = [s for s in self.loop.body if isinstance(s, k.Store)]
         self.stores = [s.buffer for s in stores if self.buffers[s.buffer].role not in BEGUN]
-        self.begun = [s for s in stores if self.buffers[s.buffer].role in BEGUN]
+        inner = {c.target.name for s in self.loop.body if isinstance(s, k.For) for c in s.carries}
+        begun = [s for s in stores if self.buffers[s.buffer].role in BEGUN]
+        # what a loop over the steps leaves is known when a chunk is done; the rest is what it begins with
+        self.ends = [s.buffer for s in begun if isinstance(s.value, Local) and s.value.name in inner]
+        self.begun = [s for s in begun if s.buffer not in self.ends]
         loads = self._loads(self.loop.body)
         self.sequences = [x for x in loads if self.buffers[x].role in ("input", "workspace")]
         self.boundaries = [x for x in loads if self.buffers[x].role in BEGUN]
@@ -114,7 +118,7 @@ class _Pass:
             if self.buffers[x].role == "saved"
         ]
         arguments += [f"{x}_parts[i]" for x in self.boundaries]
-        out += [f"{s.buffer}_parts: list[Tensor] = []" for s in self.begun]
+        out += [f"{x}_parts: list[Tensor] = []" for x in (*(s.buffer for s in self.begun), *self.ends)]
         recorded = self.scope.recorded
         for name in self.stores:
             whole = (
@@ -140,11 +144,11 @@ class _Pass:
             call = f"_recomputed({self.function}, {', '.join(['steps', *arguments])})"
         # autograd follows the parts of a sequence; written where they belong they leave no gaps in the memory between
         parts = [f"{s}_part" if recorded else f"{s}[:, start : start + steps]" for s in self.stores]
-        results = [*self.carried, *parts]
+        results = [*self.carried, *parts, *(f"{x}_part" for x in self.ends)]
         out.append(f"{INDENT}{tuple_of(results)} = {call}" if results else f"{INDENT}{call}")
-        out += [f"{INDENT}{s}_parts.append({s}_part)" for s in self.stores if recorded]
+        out += [f"{INDENT}{s}_parts.append({s}_part)" for s in (*(self.stores if recorded else ()), *self.ends)]
         order = "[::-1]" if self.loop.reverse else ""
-        out += [f"{s.buffer}_parts.reverse()" for s in self.begun if self.loop.reverse]
+        out += [f"{x}_parts.reverse()" for x in (*(s.buffer for s in self.begun), *self.ends) if self.loop.reverse]
         saved = [self.buffers[s.buffer] for s in self.begun if self.buffers[s.buffer].role == "saved"]
         out += [f'saved["{b.entry}"] = torch.stack({b.name}_parts, 1)' for b in saved]
         return [*out, *(f"{s} = torch.cat({s}_parts{order}, 1)" for s in self.stores if recorded)]
@@ -159,7 +163,7 @@ class _Pass:
             if not code.isidentifier():
                 body.append(assign(f"{buffer}_tile", code, self.spans[buffer]))
                 stored[buffer] = f"{buffer}_tile"
-        results = [*(sets.get(c, c) for c in self.carried), *(stored[s] for s in self.stores)]
+        results = [*(sets.get(c, c) for c in self.carried), *(stored[s] for s in (*self.stores, *self.ends))]
         body.append(f"return {tuple_of(results)}" if results else "return ()")
         return [f"def {self.function}({params}) -> tuple[Tensor, ...]:", *indented(body)]
 
@@ -184,7 +188,7 @@ class _Pass:
                     out.append(assign(target.name, ex.code(value), span))
                 case k.Set(target=target, value=value):
                     sets[target.name] = scope.kept(ex, value, target.axes, target.kind)
-                case k.Store(buffer=buffer) if self.buffers[buffer].role in BEGUN:
+                case k.Store(buffer=buffer) if buffer not in (*self.stores, *self.ends):
                     pass
                 case k.Store(buffer=buffer, value=value, span=span):
                     b = self.buffers[buffer]
@@ -212,7 +216,7 @@ class _Pass:
                 sequences[code] = self.buffers[node.buffer].axes
                 inner["load", node.buffer] = f"{code}_t"
         ex = scope.expressions(names)
-        out = [f"{c.target.name} = {ex.code(c.init)}" for c in loop.carries]
+        out = [f"{c.target.name} = {scope.stored(ex, c.init, c.target.axes, c.target.kind)}" for c in loop.carries]
         out += [f"{b.name}_steps: list[Tensor] = []" for b in scratch]
         slices = [f"{x}.unbind({axes.index(n.TIME)})" for x, axes in sequences.items()]
         slices = [f"reversed({x})" for x in slices] if loop.reverse else slices

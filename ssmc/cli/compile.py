@@ -112,7 +112,7 @@ def _native(where: Target, form: str, sizes: dict[str, int], dtype: str, kinds: 
     compiled, real = load(where), PRECISIONS[dtype]
 
     def printed(form: str) -> tuple[Program, Printed]:
-        program = lower(compiled.plan(sizes or None, form=chosen_form(form)))
+        program = lower(compiled.plan(sizes or None, form=chosen_form(form), target="cpp"))
         return program, standalone.printed_for(program, print_program, real, sizes)
 
     try:

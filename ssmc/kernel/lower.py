@@ -73,7 +73,8 @@ def saved_depth(register: Register, given: Given) -> Depth:
 
 def saved_every(schedule: Schedule, saves: frozenset[str]) -> int:
     """The steps between the states that are stored."""
-    (chunk,) = {s.chunk for s in schedule.sweeps for c, _ in s.components if saves & set(c.registers)}
+    every = ((s.chunk, c) for s in schedule.sweeps for c in (*(c for c, _ in s.components), *s.starts))
+    (chunk,) = {chunk for chunk, c in every if saves & set(c.registers)}
     return chunk
 
 
@@ -349,6 +350,7 @@ class _Draft:
         self.again: dict[int, Tiles] = {}  # earlier passes that run again inside this one
         self.rank = widest(self.graph)
         self.carries: list[k.Carry] = []
+        self.summaries: dict[int, tuple[k.Buffer, ...]] = {}  # by component: what its chunks do
         for component, _ in sweep.components:
             for name in component.registers:
                 if self._grows_aside(component, name):
@@ -356,15 +358,24 @@ class _Draft:
                 if schedule.resumes(component):
                     self.tiles.resumed.add(name)
                     names.fresh(name)  # as a carry would have it: its value at a step is called after it
-                    if name not in schedule.given.sums:
+                    if name in schedule.starts_of:
+                        self.tiles.carries[name] = earlier[schedule.starts_of[name]].boundary(name)
+                    elif name not in schedule.given.sums:
                         self.tiles.carries[name] = self._handed_in(component, name)
                     continue
-                st = self.states[name]
-                entry = self.arena.load(st.name, st.axes, st.kind)
-                init = carry_from(self.arena, self.graph.register[name], entry, component.recurrent)
-                carry = self.arena.local(names.fresh(name), init.axes, init.kind)
-                self.tiles.carries[name] = carry
-                self.carries.append(k.Carry(carry, init))
+                self._carry(component, name)
+        for component in sweep.starts:
+            for name in component.registers:
+                self._carry(component, name)
+
+    def _carry(self, component: Component, name: str) -> None:
+        """A register goes from chunk to chunk."""
+        st = self.states[name]
+        entry = self.arena.load(st.name, st.axes, st.kind)
+        init = carry_from(self.arena, self.graph.register[name], entry, component.recurrent)
+        carry = self.arena.local(self.names.fresh(name), init.axes, init.kind)
+        self.tiles.carries[name] = carry
+        self.carries.append(k.Carry(carry, init))
 
     def _handed_in(self, component: Component, name: str) -> Node:
         """What this chunk begins with, of a given register."""
@@ -380,6 +391,8 @@ class _Draft:
         return self.graph.register[name].depth.unbounded and not component.recurrent
 
     def compute(self, lowerings: dict[str, Lowering]) -> None:
+        from ssmc.kernel.segments import lower_starts, lower_summaries
+
         self.lowerings = lowerings
         for component, choice in self.sweep.components:
             telescope = self.schedule.given.sums.get(component.registers[0])
@@ -392,6 +405,12 @@ class _Draft:
             for name in component.registers:
                 if name in self.tiles.carries.keys() - self.tiles.resumed:
                     self.tiles.advance(self.graph.register[name])
+        for component in self.sweep.summaries:
+            self.summaries[component.index] = made = lower_summaries(self.tiles, component)
+            self.buffers.extend(made)
+        for component in self.sweep.starts:
+            made = next(d.summaries[component.index] for d in self.earlier if component.index in d.summaries)
+            lower_starts(self.tiles, component, made)
 
     def _running_sum(self, telescope: Telescope) -> None:
         """A sum of readouts, which begins anew where the chunk ends: there the two states are known."""
@@ -566,7 +585,9 @@ def _title(sweep: Sweep, schedule: Schedule) -> str:
             return "sum"
         return (choice.form if component.recurrent else "delay") + (" again" if schedule.resumes(component) else "")
 
-    what = ", ".join(f"{', '.join(c.registers)}: {how(c, choice)}" for c, choice in sweep.components)
+    parts = [(c, how(c, choice)) for c, choice in sweep.components]
+    parts += [(c, "summaries") for c in sweep.summaries] + [(c, "from chunk to chunk") for c in sweep.starts]
+    what = ", ".join(f"{', '.join(c.registers)}: {does}" for c, does in parts)
     direction = "from the last step to the first" if sweep.reverse else "over time"
     time = f"{direction}, in chunks of {sweep.chunk}" if sweep.chunk else "the whole sequence at once"
     return f"{time} ({what})" if what else time

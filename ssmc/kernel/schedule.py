@@ -8,13 +8,17 @@ of a large product, not the product. What depends on no register is computed aga
 for projections and what they are computed from (projections.py): these have passes over the whole sequence at once.
 
 A component whose states are handed in at the beginning of every chunk (`Given`) needs no pass of its own: it runs
-inside the chunks of the first pass that needs it, whichever direction that has.
+inside the chunks of the first pass that needs it, whichever direction that has. The same holds of one that runs in
+segments (segments.py), after two passes that find out with which states its chunks begin: one makes summaries of the
+chunks, the next goes from chunk to chunk. Where a plan has such components, chunks are `free` of each other in every
+other pass that can be so: no recurrence that goes on from chunk to chunk joins it, running sums aside.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
@@ -26,6 +30,7 @@ from ssmc.recurrence.nodes import Analysis, Component
 from ssmc.recurrence.readout import Tap
 from ssmc.recurrence.separable import MatrixForm, matrix_form
 from ssmc.recurrence.telescope import Telescope
+from ssmc.recurrence.total import addend
 from ssmc.step.nodes import StepGraph, depending, reads_of
 
 FREE = -1  # the stage of a value that depends on no register and is no projection
@@ -58,26 +63,38 @@ NOTHING = Given()
 
 @dataclass(frozen=True)
 class Sweep:
-    """One pass: its components with their choices, and the outputs it computes."""
+    """One pass: its components with their choices, and the outputs it computes.
+
+    `summaries` are the components of whose chunks it makes summaries, `starts` those whose states it takes from chunk
+    to chunk by these.
+    """
 
     index: int
     reverse: bool
     chunk: int
     components: tuple[tuple[Component, Choice], ...]
     outputs: tuple[str, ...]
+    summaries: tuple[Component, ...] = ()
+    starts: tuple[Component, ...] = ()
 
 
 WIDE = 64  # the size of any axis, where values are compared by what they hold
 
 
-class _Draft:
-    """`whole`: for what runs over the whole sequence at once, delay lines and projections; no recurrence joins it."""
+Sort = Literal["serial", "free", "starts"]
 
-    def __init__(self, reverse: bool, chunk: int | None, whole: bool = False) -> None:
+
+class _Draft:
+    """`whole`: for what runs over the whole sequence at once, delay lines and projections; no recurrence joins it.
+    `sort`: whether what a chunk computes is carried to the next; `starts` are carried, and nothing else is there."""
+
+    def __init__(self, reverse: bool, chunk: int | None, whole: bool = False, sort: Sort = "serial") -> None:
         self.reverse = reverse
         self.chunk = chunk  # None until a component that minds joins
-        self.whole = whole
+        self.whole, self.sort = whole, sort
         self.members: list[tuple[Component, Choice]] = []
+        self.summaries: list[Component] = []
+        self.starts: list[Component] = []
 
 
 def unbounded(graph: StepGraph, node: Node) -> bool:
@@ -106,6 +123,8 @@ class Schedule:
         roots = [*self.graph.roots, *(x for needs in self.needs.values() for x in needs)]
         self.projections = projections(analysis, roots, self.held)
         self.pass_of: dict[str, int] = {}
+        self.cut = {c.index for c, choice in self.members if choice.segments and not self.handed_in(c)}
+        self.starts_of: dict[str, int] = {}  # a register of theirs -> the pass that goes from chunk to chunk
         self.stages: dict[Node, int] = {}
         self.crossings: dict[Node, set[Node]] = {}
         self.drafts = [_Draft(False, None, whole=True)] if self.projections.first else []
@@ -116,6 +135,9 @@ class Schedule:
         for component, choice in self._ordered():
             needs = self.needs[component.index]
             own = set(component.registers)
+            if component.index in self.cut:
+                self._segments(component, choice)
+                continue
             self._resume(needs, own, None if self._at_once(component, choice) else component.reverse)
             where = self._join(max(self._earliest(needs, own), 0), component, choice)
             drafts[where].members.append((component, choice))
@@ -125,18 +147,32 @@ class Schedule:
             self._resume([o.value], set(), None)
         last = max((self.stage(o.value) for o in self.graph.outputs), default=0)
         while len(drafts) <= max(last, 0):
-            drafts.append(_Draft(False, None))
+            drafts.append(_Draft(False, None, sort="free" if self.cut else "serial"))
         outputs: list[list[str]] = [[] for _ in drafts]
         for o in self.graph.outputs:
             outputs[max(self.stage(o.value), 0)].append(o.name)
         return tuple(
-            Sweep(i, d.reverse, d.chunk if d.chunk is not None else AT_ONCE, tuple(d.members), tuple(outputs[i]))
+            Sweep(
+                i, d.reverse, d.chunk if d.chunk is not None else AT_ONCE, tuple(d.members), tuple(outputs[i]),
+                tuple(d.summaries), tuple(d.starts),
+            )
             for i, d in enumerate(drafts)
-        )
+        )  # fmt: skip
+
+    def _segments(self, component: Component, choice: Choice) -> None:
+        """The two passes after which the states are known with which the chunks of a component begin."""
+        assert component.monoid is not None
+        elements = list(component.monoid.element)
+        self._resume(elements, set(), None)
+        first = self._chunk_pass(max(self._earliest(elements, set()), 0), None, choice.chunk, "free")
+        self.drafts[first].summaries.append(component)
+        second = self._chunk_pass(first + 1, component.reverse, choice.chunk, "starts")
+        self.drafts[second].starts.append(component)
+        self.starts_of.update(dict.fromkeys(component.registers, second))
 
     def _reads(self, component: Component) -> set[str]:
         """The registers that must be there before a component: those it reads, and what given ones of them read."""
-        home = {r: c for c, _ in self.members if self.resumes(c) for r in c.registers}
+        home = {r: c for c, _ in self.members if self.handed_in(c) for r in c.registers}
         found: set[str] = set()
         todo = [component]
         while todo:
@@ -150,9 +186,13 @@ class Schedule:
         """Whether a component is not cut into the chunks at which given ones begin."""
         return bool(self.given.registers) and component.recurrent and choice.chunk != self.given.chunk
 
-    def resumes(self, component: Component) -> bool:
+    def handed_in(self, component: Component) -> bool:
         """Whether a component goes on from what is given at the beginning of each chunk."""
         return set(component.registers) <= self.given.registers
+
+    def resumes(self, component: Component) -> bool:
+        """Whether the states of a component are known where a chunk begins: given, or from an earlier pass."""
+        return self.handed_in(component) or component.index in self.cut
 
     def _earliest(self, needs: Iterable[Node], own: set[str]) -> int:
         """The first pass in which all is known that `needs` are computed from, `own` registers aside."""
@@ -167,8 +207,13 @@ class Schedule:
             return
         registers = {r for component, _ in found for r in component.registers}
         every = [*needs, *(x for component, _ in found for x in self.needs[component.index])]
-        where = self._chunk_pass(max(self._earliest(every, own | registers), 0), reverse, self.given.chunk)
-        self.drafts[where].members += found
+        known = [self.starts_of[r] + 1 for r in registers if r in self.starts_of]
+        earliest = max([self._earliest(every, own | registers), 0, *known])
+        chunk = next((choice.chunk for component, choice in found if component.index in self.cut), self.given.chunk)
+        where = self._chunk_pass(earliest, reverse, chunk, "free" if self.cut else "serial")
+        self.drafts[where].members += [
+            (c, replace(choice, form="recurrent") if choice.segments else choice) for c, choice in found
+        ]
         self.pass_of.update(dict.fromkeys(registers, where))
 
     def _unplaced(self, needs: Iterable[Node]) -> list[tuple[Component, Choice]]:
@@ -198,7 +243,7 @@ class Schedule:
             direction, turns = first, 0
             placed: set[str] = set()
             order: list[tuple[Component, Choice]] = []
-            waiting = [m for m in self.members if not self.resumes(m[0])]
+            waiting = [m for m in self.members if not self.handed_in(m[0])]
             while waiting:
                 ready = [m for m in waiting if reads[m[0].index] <= placed]
                 same = [m for m in ready if m[0].reverse == direction]
@@ -264,19 +309,21 @@ class Schedule:
         """The pass a component joins: the earliest possible one that fits, else a new one at the end."""
         if self.projections.lines & set(component.registers):
             return self._whole(earliest)
-        return self._chunk_pass(earliest, component.reverse, choice.chunk if component.recurrent else None)
+        free = bool(self.cut) and (not component.recurrent or addend(self.graph, component) is not None)
+        chunk = choice.chunk if component.recurrent else None
+        return self._chunk_pass(earliest, component.reverse, chunk, "free" if free else "serial")
 
-    def _chunk_pass(self, earliest: int, reverse: bool | None, chunk: int | None) -> int:
+    def _chunk_pass(self, earliest: int, reverse: bool | None, chunk: int | None, sort: Sort = "serial") -> int:
         """The first pass from `earliest` of a direction and of chunks of a length (None: of any), or a new one."""
         drafts = self.drafts
         for i in range(earliest, len(drafts)):
             d = drafts[i]
-            if d.whole or (reverse is not None and d.reverse != reverse):
+            if d.whole or d.sort != sort or (reverse is not None and d.reverse != reverse):
                 continue
             if chunk is None or d.chunk is None or d.chunk == chunk:
                 d.chunk = chunk if d.chunk is None else d.chunk
                 return i
-        return self._append(earliest, _Draft(bool(reverse), chunk))
+        return self._append(earliest, _Draft(bool(reverse), chunk, sort=sort))
 
     def _whole(self, earliest: int) -> int:
         """The first pass over the whole sequence at once, from `earliest`: it has no direction."""
@@ -287,7 +334,7 @@ class Schedule:
 
     def _append(self, earliest: int, draft: _Draft) -> int:
         while len(self.drafts) < earliest:
-            self.drafts.append(_Draft(False, None))
+            self.drafts.append(_Draft(False, None, sort="free" if self.cut else "serial"))
         self.drafts.append(draft)
         return len(self.drafts) - 1
 

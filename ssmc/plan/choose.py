@@ -30,6 +30,7 @@ class Wanted:
     chunk: int | None = None
 
 
+SEGMENT = 256  # steps of a segment, where nobody says how many
 LONGEST = 1 << 20  # where the search for lengths at which the choice flips ends
 
 
@@ -187,6 +188,8 @@ def _choice(
     legal = [f for f in found if f.legal]
     if wanted is not None:
         picked = next(f for f in found if f.name == wanted.form)
+        if picked.legal and picked.name == "scan" and at.stepwise:
+            return Choice(component.index, "scan", wanted.chunk or SEGMENT, "asked for", found, segments=True)
         if picked.legal:
             return Choice(component.index, picked.name, picked.chunk, "asked for", found)
         if isinstance(form, Mapping):

@@ -44,7 +44,8 @@ class Form:
 
 @dataclass(frozen=True)
 class Choice:
-    """What one component runs as. `chunk` is in steps; 0 is the whole sequence at once.
+    """What one component runs as. `chunk` is in steps; 0 is the whole sequence at once. `segments`: a scan whose chunks
+    do not wait for each other.
 
     `why` is a sentence; `flips_at` the length from which another form would be chosen (form name, length).
     """
@@ -55,6 +56,7 @@ class Choice:
     why: str
     forms: tuple[Form, ...] = ()
     flips_at: tuple[tuple[FormName, int], ...] = ()
+    segments: bool = False
 
 
 @dataclass(frozen=True)

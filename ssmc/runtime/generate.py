@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ssmc.runtime.program import Program
 
 BACKENDS = ("torch", "cpp")
+IN_CPP = ("recurrent", "scan")  # the forms that C++ has code for
 Form = str | Mapping[str, str] | None
 
 
@@ -222,7 +223,7 @@ def generate(program: kernel.Program, name: str, backend: str | None = None, ask
 def backend_of(route: Route, target: str) -> str:
     """What runs a call: what it asks for; else generated C++ on a CPU with a compiler, and PyTorch anywhere else.
 
-    Forms that work on many steps at once are PyTorch's. The environment variable SSMC_BACKEND takes the choice.
+    Forms that C++ has no code for are PyTorch's. The environment variable SSMC_BACKEND takes the choice.
     """
     if route.backend is not None:
         return route.backend
@@ -243,7 +244,7 @@ def machine_of(target: str, form: Form = None) -> str:
 
 def _other_form(form: Form) -> bool:
     wishes = form.values() if isinstance(form, Mapping) else [form or "auto"]
-    return any(str(wish).partition(":")[0] not in ("auto", "recurrent") for wish in wishes)
+    return any(str(wish).partition(":")[0] not in ("auto", *IN_CPP) for wish in wishes)
 
 
 def target_of(device: torch.device) -> str:

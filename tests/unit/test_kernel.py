@@ -50,6 +50,9 @@ SPECS = {
 }  # fmt: skip
 
 
+SEGMENTS = "segments"  # the form scan where its chunks do not wait for each other
+
+
 def _compiled(name: str) -> Any:
     lines = [line.strip() for line in SPECS[name].split(";")]
     return ssmc.compile("\n".join([f"ssm {name}", *lines]) + "\n")
@@ -61,7 +64,14 @@ def _cases() -> list[tuple[str, str]]:
         choices = _compiled(name).plan().choices
         forms = {form.name for choice in choices for form in choice.forms if form.legal} or {"recurrent"}
         found += [(name, form) for form in sorted(forms)]
+        found += [(name, SEGMENTS)] if "scan" in forms else []
     return found
+
+
+def _planned(f: Any, form: str) -> Any:
+    plan = f.plan(form="scan", target="cpp") if form == SEGMENTS else f.plan(form=form)
+    assert form != SEGMENTS or any(c.segments for c in plan.choices)
+    return _small(plan)
 
 
 CASES = _cases()
@@ -95,7 +105,7 @@ def _same(found: dict[str, Any], wanted: dict[str, Any], what: str) -> None:
 @pytest.mark.parametrize(("name", "form"), CASES, ids=[f"{name}-{form}" for name, form in CASES])
 def test_the_program_means_what_the_step_graph_means(name: str, form: str) -> None:
     f = _compiled(name)
-    program = lower(_small(f.plan(form=form)))
+    program = lower(_planned(f, form))
     module = build.load(build.source(program), name)
     renamed = getattr(module, "ARGUMENTS", {})
     for length in (0, 1, 5, 12):
@@ -124,7 +134,7 @@ def test_the_program_means_what_the_step_graph_means(name: str, form: str) -> No
 
 
 def test_the_cases_have_every_form_and_several_passes() -> None:
-    assert {form for _, form in CASES} == {"recurrent", "scan", "chunked", "conv"}
+    assert {form for _, form in CASES} == {"recurrent", "scan", SEGMENTS, "chunked", "conv"}
     assert len(lower(_compiled("reverse").plan()).passes) > 1
 
 
