@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ssmc.expr import nodes as n
+from ssmc.expr.arena import Arena
 from ssmc.expr.nodes import Axes, Kind, Node
+from ssmc.expr.ops import OPS
 from ssmc.kernel import nodes as k
+from ssmc.kernel.naming import is_number
 from ssmc.source import Span
 
 
@@ -111,6 +114,45 @@ def serial(node: Node) -> bool:
     return isinstance(node, n.Cumulative | n.Solve | n.Expm | n.Shift) or (
         isinstance(node, n.Flip) and node.axis != n.TIME
     )
+
+
+def sums_time(node: Node) -> bool:
+    return any(isinstance(x, n.Reduce) and n.TIME in x.over for x in n.postorder([node]))
+
+
+def worth(child: Node, parent: Node) -> bool:
+    """Whether part of an expression is computed before the loops over axes that it does not have."""
+    if is_number(child):
+        return False
+    if set(child.axes) >= set(parent.axes) and not isinstance(parent, n.Reduce):
+        return False
+    wide = set(parent.axes) | (set(parent.over) if isinstance(parent, n.Reduce) else set())
+    return set(child.axes) < wide and _costly(child)
+
+
+def _costly(node: Node) -> bool:
+    if isinstance(node, n.Map):
+        return (OPS[node.op].cost > 1 and node.op != "where") or any(map(_costly, node.args))
+    return isinstance(node, n.Rename | n.Pick) and _costly(node.arg)
+
+
+def added(target: n.Local, value: Node) -> n.Reduce | None:
+    """What a chunk adds to a carry, where that is a sum over its steps."""
+    if not (isinstance(value, n.Map) and value.op == "add"):
+        return None
+    for mine, other in (value.args, value.args[::-1]):
+        own = isinstance(mine, n.Local) and mine.name == target.name
+        if own and isinstance(other, n.Reduce) and other.op == "sum" and n.TIME in other.over:
+            return other
+    return None
+
+
+def logsumexp(ar: Arena, node: n.Reduce) -> Node:
+    """log(sum(exp(x))), by way of the largest; of nothing but -inf it is -inf."""
+    most = ar.reduce("max", node.arg, node.over)
+    shift = ar.where(ar.map("lt", ar.map("abs", most), ar.const(float("inf"))), most, ar.const(0.0))
+    total = ar.reduce("sum", ar.exp(ar.sub(node.arg, shift)), node.over)
+    return ar.add(ar.map("log", total), shift)
 
 
 def label(node: Node) -> str:

@@ -15,13 +15,26 @@ chunk.
 from __future__ import annotations
 
 from ssmc.backends.cpp.lines import Lines
-from ssmc.backends.cpp.value import AFTER, BEGUN, Group, NotPrintable, Value, label, makes, serial, uses, word
+from ssmc.backends.cpp.value import (
+    AFTER,
+    BEGUN,
+    Group,
+    NotPrintable,
+    Value,
+    added,
+    label,
+    logsumexp,
+    makes,
+    serial,
+    sums_time,
+    uses,
+    word,
+    worth,
+)  # fmt: skip
 
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Kind, Node, _holds_nodes
-from ssmc.expr.ops import OPS
 from ssmc.kernel import nodes as k
-from ssmc.kernel.naming import is_number
 from ssmc.source import Span
 
 
@@ -180,7 +193,7 @@ class Pass(Lines):
         if self._view(value) or (isinstance(value, n.Flip) and value.axis == n.TIME):
             self.named[target.name] = value
             return
-        if self.sequential and not inside and n.TIME not in value.axes and not _sums_time(value):
+        if self.sequential and not inside and n.TIME not in value.axes and not sums_time(value):
             # the same throughout a chunk: written out where it is read, which may be before the steps
             self.named[target.name] = value
             return
@@ -285,11 +298,9 @@ class Pass(Lines):
             source = self.named.get(value.name) if isinstance(value, n.Local) else None
             if source is carry:
                 return
-            added = self._added(target, value)
-            if added is not None:
-                total = Value(
-                    f"{carry.name}_sum", carry.axes, carry.kind, added.arg, "sum", added.over, True, span=span
-                )
+            more = added(target, value)
+            if more is not None:
+                total = Value(f"{carry.name}_sum", carry.axes, carry.kind, more.arg, "sum", more.over, True, span=span)
                 total.total = carry
                 self.totals.append(total)
                 self._place(total)
@@ -304,16 +315,6 @@ class Pass(Lines):
             self._place(copy)
             v = copy
         v.place = carry
-
-    def _added(self, target: n.Local, value: Node) -> n.Reduce | None:
-        """What a chunk adds to a carry, where that is a sum over its steps."""
-        if not (isinstance(value, n.Map) and value.op == "add"):
-            return None
-        for mine, other in (value.args, value.args[::-1]):
-            own = isinstance(mine, n.Local) and mine.name == target.name
-            if own and isinstance(other, n.Reduce) and other.op == "sum" and n.TIME in other.over:
-                return other
-        return None
 
     # -- values --------------------------------------------------------------------------------------------------
 
@@ -342,7 +343,9 @@ class Pass(Lines):
         axes = tuple(a for a in node.axes if a != n.TIME)
         timed = n.TIME in node.axes or self.inside or self.step
         if isinstance(node, n.Reduce) and node.op == "logsumexp":
-            v = self._place(Value(self.fresh(name), axes, node.kind, self._logsumexp(node), timed=timed, span=span))
+            v = self._place(
+                Value(self.fresh(name), axes, node.kind, logsumexp(self.arena, node), timed=timed, span=span)
+            )
             self.of[node] = v
             return v
         v = Value(self.fresh(name), axes, node.kind, node, timed=timed, span=span)
@@ -390,14 +393,6 @@ class Pass(Lines):
 
     def _interned(self, key: object) -> int:
         return self.interned.setdefault(key, len(self.interned))
-
-    def _logsumexp(self, node: n.Reduce) -> Node:
-        """log(sum(exp(x))), by way of the largest; of nothing but -inf it is -inf."""
-        ar = self.arena
-        most = ar.reduce("max", node.arg, node.over)
-        shift = ar.where(ar.map("lt", ar.map("abs", most), ar.const(float("inf"))), most, ar.const(0.0))
-        total = ar.reduce("sum", ar.exp(ar.sub(node.arg, shift)), node.over)
-        return ar.add(ar.map("log", total), shift)
 
     def _whole(self, node: Node, name: str, span: Span | None, axes: Axes, kind: Kind) -> Value:
         """The value of an expression, with all of these axes."""
@@ -531,7 +526,7 @@ class Pass(Lines):
                         self._arrays(v, x)
                     return
                 for x in kids:
-                    if self._worth(x, node):
+                    if worth(x, node):
                         self._stand(v, x, self._value(f"{v.name.removeprefix('store ')}_{word(x)}", x, v.span))
                     else:
                         self._needs(v, x)
@@ -544,20 +539,6 @@ class Pass(Lines):
 
     def _own_place(self, node: Node) -> bool:
         return isinstance(node, n.Reduce) or serial(node)
-
-    def _worth(self, child: Node, parent: Node) -> bool:
-        """Whether part of an expression is computed before the loops over axes that it does not have."""
-        if is_number(child):
-            return False
-        if set(child.axes) >= set(parent.axes) and not isinstance(parent, n.Reduce):
-            return False
-        wide = set(parent.axes) | (set(parent.over) if isinstance(parent, n.Reduce) else set())
-        return set(child.axes) < wide and bool(set(child.axes) or True) and self._costly(child)
-
-    def _costly(self, node: Node) -> bool:
-        if isinstance(node, n.Map):
-            return (OPS[node.op].cost > 1 and node.op != "where") or any(map(self._costly, node.args))
-        return isinstance(node, n.Rename | n.Pick) and self._costly(node.arg)
 
     def _stand(self, v: Value, node: Node, made: Value) -> None:
         v.stands[node] = made
@@ -607,7 +588,3 @@ class Pass(Lines):
 
     def _recurrent(self, v: Value) -> bool:
         return any(r.carry for r in v.reads)
-
-
-def _sums_time(node: Node) -> bool:
-    return any(isinstance(x, n.Reduce) and n.TIME in x.over for x in n.postorder([node]))

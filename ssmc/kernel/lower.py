@@ -73,8 +73,7 @@ def saved_depth(register: Register, given: Given) -> Depth:
 
 def saved_every(schedule: Schedule, saves: frozenset[str]) -> int:
     """The steps between the states that are stored."""
-    every = ((s.chunk, c) for s in schedule.sweeps for c in (*(c for c, _ in s.components), *s.starts))
-    (chunk,) = {chunk for chunk, c in every if saves & set(c.registers)}
+    (chunk,) = {s.chunk for s in schedule.sweeps for c in s.homes if saves & set(c.registers)}
     return chunk
 
 

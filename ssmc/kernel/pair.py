@@ -87,7 +87,7 @@ def at_hand(plan: Plan, chunk: int) -> frozenset[str]:
         r
         for sweep in Schedule(plan).sweeps
         if sweep.chunk == chunk != AT_ONCE
-        for component in (*(c for c, _ in sweep.components), *sweep.starts)
+        for component in sweep.homes
         for r in component.registers
         if not register[r].depth.unbounded
     )

@@ -77,6 +77,11 @@ class Sweep:
     summaries: tuple[Component, ...] = ()
     starts: tuple[Component, ...] = ()
 
+    @property
+    def homes(self) -> tuple[Component, ...]:
+        """The components whose states are known where its chunks begin."""
+        return (*(c for c, _ in self.components), *self.starts)
+
 
 WIDE = 64  # the size of any axis, where values are compared by what they hold
 
