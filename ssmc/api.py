@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from ssmc.diagnostics import SpecError
 from ssmc.runtime import problems
 from ssmc.runtime.arguments import whole
-from ssmc.runtime.generate import BACKENDS, Form, Programs, Route, checked_backend, machine_of
+from ssmc.runtime.generate import BACKENDS, Form, Programs, Route, checked_backend, described, machine_of
 from ssmc.runtime.quick import Known
 from ssmc.runtime.recent import COMPILING, Recent
 from ssmc.source import Source
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from ssmc.plan.machines import Machine
     from ssmc.plan.nodes import Plan
     from ssmc.recurrence.nodes import Analysis
     from ssmc.runtime.runner import Runner
@@ -303,10 +304,16 @@ class Compiled:
 
         Raises SpecError where `form` is illegal or `target` unknown.
         """
-        return self._plan(sizes, batch, length, form, machine_of(target, form), gradients)
+        return self._plan(sizes, batch, length, form, described(machine_of(target, form)), gradients)
 
     def _plan(
-        self, sizes: Mapping[str, int] | None, batch: int, length: int, form: Form, machine: str, gradients: bool
+        self,
+        sizes: Mapping[str, int] | None,
+        batch: int,
+        length: int,
+        form: Form,
+        at: str | Machine,
+        gradients: bool,
     ) -> Plan:
         from ssmc.plan.choose import choose
 
@@ -314,7 +321,7 @@ class Compiled:
         with COMPILING:
             return choose(
                 self._windowed(sizes).analysis, form=form or "auto", sizes=_sizes(sizes), batch=batch, length=length,
-                machine=machine, formulas=True, gradients=gradients,
+                machine=at, formulas=True, gradients=gradients,
             )  # fmt: skip
 
     def runner(self, form: Form, backend: str | None) -> Runner:

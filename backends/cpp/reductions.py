@@ -77,6 +77,9 @@ class _Reduction:
         self.lane = nest.lane
         self.sums = [v for v in nest.values if self._reduces(v)]
         self.over = [a for a in nest.axes if a != nest.lane and any(a in v.over for v in self.sums)]
+        # what other cells add to, and this one has one term of at each turn of the loops over what others sum
+        self.terms = [v for v in self.sums if set(v.axes) & set(self.over) and not set(v.over) & set(nest.axes)]
+        self.sums = [v for v in self.sums if v not in self.terms]
         self.results = [a for a in nest.axes if a not in self.over and a != nest.lane]
         self.across = [v for v in self.sums if self.lane in v.over]
         if not self.over and self.across and self.results and self._looped(self.results[-1]):
@@ -266,6 +269,9 @@ class _Reduction:
                 continue
             point = Point(cell, env, v, known)
             code = point.converted(point.code(v.value), v.kind)
+            if v in self.terms:
+                out.append(_told(self._keep(v, code, env), v))
+                continue
             if not self._reduces(v):  # over the steps alone
                 out.append(_told(cell.added(v, code, env), v))
                 continue

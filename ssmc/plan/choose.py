@@ -15,6 +15,7 @@ from ssmc.plan.machines import machine as find_machine
 from ssmc.plan.nodes import FORM_NAMES, Choice, Form, FormName, Plan
 from ssmc.plan.problems import FormNotLegal, NoStateForForm, NoSuchForm, TwoForms
 from ssmc.plan.saving import cut_for_backward, needed, what_is_kept
+from ssmc.plan.segments import SEGMENT, SHORT, in_segments
 from ssmc.plan.work import numbers, symbols
 from ssmc.recurrence.analyse import analyse
 from ssmc.recurrence.invariant import provably_stable
@@ -30,7 +31,6 @@ class Wanted:
     chunk: int | None = None
 
 
-SEGMENT = 256  # steps of a segment, where nobody says how many
 LONGEST = 1 << 20  # where the search for lengths at which the choice flips ends
 
 
@@ -124,6 +124,9 @@ def _choose(
     lengths = {i: w.chunk for i, w in asked.items() if w.chunk is not None}
     choices = _together(analysis, choices, set(lengths))
     settled = next((chunk for chunk in lengths.values() if chunk), 0)
+    if at.stepwise and not asked:
+        choices = in_segments(analysis, choices, q, at, resumes > 0, resumes or (SHORT if saves else 0))
+        settled = SHORT if any(c.segments for c in choices) else settled
     saving = cut_for_backward(analysis, choices, saves, q, at, settled) if saves else None
     if chunk := saving.chunk if saving is not None else resumes:
         choices = [replace(c, chunk=chunk) if c.chunk else c for c in choices]

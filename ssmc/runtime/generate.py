@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from ssmc.kernel import nodes as kernel
+    from ssmc.plan.machines import Machine
     from ssmc.plan.nodes import Plan
     from ssmc.recurrence.nodes import Analysis
     from ssmc.runtime.program import Program
@@ -150,7 +151,7 @@ class Programs:
         def plan() -> Plan:
             asked = legal(self.analysis, route.form) if self.derived else route.form
             made = choose(
-                self.analysis, form=asked or "auto", sizes=sizes, batch=batch, length=length, machine=target,
+                self.analysis, form=asked or "auto", sizes=sizes, batch=batch, length=length, machine=described(target),
                 gradients=gradients, saves=self.needed if saves else None, resumes=resumes.chunk if resumes else 0,
             )  # fmt: skip
             if isinstance(saves, Saved):
@@ -240,6 +241,16 @@ def backend_of(route: Route, target: str) -> str:
 def machine_of(target: str, form: Form = None) -> str:
     """The description of the machine that plans for a target are made for: a CPU's is that of the backend it gets."""
     return "cpp" if target == "cpu" and backend_of(Route(form), target) == "cpp" else target
+
+
+def described(target: str) -> str | Machine:
+    """The machine that plans are made for: of generated C++ with the cores that this process may use."""
+    if target != "cpp":
+        return target
+    from ssmc.backends.cpp.constants import constants
+    from ssmc.plan.machines import machine
+
+    return replace(machine(target), cores=constants().threads)
 
 
 def _other_form(form: Form) -> bool:

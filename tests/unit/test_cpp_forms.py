@@ -6,6 +6,7 @@ Outputs, the state after and every gradient are the oracle's, and the same bits 
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -177,7 +178,7 @@ def _spec(name: str) -> Any:
     return ssmc.compile("ssm tried\n" + SPECS[name])
 
 
-def _run(spec: Any, given: dict[str, Any], form: str, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def _run(spec: Any, given: dict[str, Any], form: str | None, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     result, state = spec(**given, backend="cpp", form=form, return_state=True, **options)
     names = [o.name for o in spec.graph.outputs]
     return dict(zip(names, [result] if len(names) == 1 else result, strict=True)), state
@@ -269,6 +270,30 @@ def test_chunks_are_shared_among_threads() -> None:
     # what a chunk does, and its steps; from chunk to chunk there is an order
     assert text.count("threads over batch, chunks") == 2
     assert text.count("for (i64 chunk = 0; chunk * 256 < length; chunk++)") == 1
+
+
+@pytest.mark.parametrize(("batch", "cores", "segments"), [(1, 16, True), (1, 2, False), (64, 16, False)])
+def test_segments_where_cores_are_idle(batch: int, cores: int, segments: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ssmc.backends.cpp import constants
+
+    found = replace(constants.defaults(), threads=cores)
+    monkeypatch.setattr(constants, "constants", lambda: found)
+    spec = _spec("decayed sums")
+    plan = spec.plan({"D": 3, "N": 2}, batch, 1500, target="cpp")
+    assert [c.segments for c in plan.choices] == [segments]
+    if not segments:
+        return
+    assert "cores busy" in plan.choices[0].why
+    values = _values(spec, {"D": 3, "N": 2}, torch.float64, 1500)
+    made = []
+    for form in (None, "recurrent"):
+        ours = _leaves({k: x[:1] if x.ndim == 3 else x for k, x in values.items()}, False)
+        found_, state = _run(spec, ours, form)
+        _number({**found_, **state}).backward()
+        made.append([*found_.values(), *(x.grad for x in ours.values())])
+    assert any(not torch.equal(x, y) for x, y in zip(*made, strict=True))  # they are not the same program
+    for x, y in zip(*made, strict=True):
+        torch.testing.assert_close(x, y)
 
 
 def test_who_asks_for_cpp_is_told_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
