@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ssmc.backends.cpp.point import SCALAR, Code, Env, Index, Point
-from ssmc.backends.cpp.texts import atom, product, simple, times
+from ssmc.backends.cpp.point import Code, Env, Index, Point
+from ssmc.backends.cpp.texts import SCALAR, atom, product, simple, times
 from ssmc.backends.cpp.value import BEGUN, Line, NotPrintable, Value
 
 from ssmc.diagnostics import CompilerBug
@@ -31,6 +31,14 @@ def moved_axes(v: Value) -> set[str]:
         if isinstance(x, n.Shift | n.Flip | n.Frames):
             found |= {x.axis}
     return found
+
+
+BEFORE = "((t - start) - 1)"
+
+
+def _next(row: str) -> str:
+    """The row after one."""
+    return "(t - start)" if row == BEFORE else f"({row} + 1)"
 
 
 class Access:
@@ -65,6 +73,32 @@ class Access:
             return str(self.schedule.vectors)
         size = self.size(axis)
         return str(-(-int(size) // self.printer.lanes)) if size.isdigit() else f"vectors({size})"
+
+    def turns(self: Any, axis: str, lane: bool = False) -> str:
+        """How often a loop over an axis turns: through all of it, or through a tile."""
+        if self.tiles is None or axis not in self.tiles.extents:
+            return self.vectors(axis) if lane else self.size(axis)
+        tile = self.tiles.extents[axis]
+        whole = self.vectors(axis) if lane else self.extent(axis)
+        tile = tile // self.printer.lanes if lane else tile
+        return str(tile) if int(whole) % tile == 0 else f"turns_{self.printer.variable(axis)[2:]}"
+
+    def tile_head(self: Any, axis: str) -> str:
+        """The loop over the tiles along an axis; along the lane it counts vectors."""
+        assert self.tiles is not None
+        lane = axis == self.tiles.lane
+        tile = self.tiles.extents[axis] // (self.printer.lanes if lane else 1)
+        whole = self.vectors(axis) if lane else self.extent(axis)
+        var = self.tile_at(axis)
+        head = f"for (i64 {var} = 0; {var} < {whole}; {var} += {tile}) {{"
+        turns = self.turns(axis, lane)
+        if not turns.isdigit():
+            head += f"\nconst i64 {turns} = {var} + {tile} < {whole} ? {tile} : {whole} - {var};"
+        return head
+
+    def tile_at(self: Any, axis: str) -> str:
+        """Where a tile begins."""
+        return f"tile_{self.printer.variable(axis)[2:]}"
 
     def lag(self: Any, node: Node) -> str:
         """The length of a delay line."""
@@ -120,6 +154,8 @@ class Access:
     def lane_of(self: Any, v: Value, axes: Axes) -> str | None:
         moved = moved_axes(v)
         possible = [a for a in axes if a not in (n.BATCH, n.TIME, n.LAG) and a not in moved]
+        if self.tiles is not None:  # tiles are whole vectors along one axis only
+            possible = [a for a in possible if a not in self.tiles.extents or a == self.tiles.lane]
         mine = [a for a in possible if a in v.axes]
         if self.schedule.traffic is not None:
             open_ = possible if v.op in ("sum", "max", "min", "prod") else mine
@@ -185,6 +221,13 @@ class Access:
     def _dim(self: Any, v: Value, a: Array, axis: str) -> str:
         if axis == n.LAG:
             return self.lag_of(v)
+        tiles = self.near.get(v)
+        if tiles is not None and axis in tiles.extents:
+            extent = tiles.extents[axis]
+            if a.padded and axis == a.order[-1]:
+                vectors = -(-extent // self.printer.lanes)
+                return str(vectors) if v in self.typed else str(vectors * self.printer.lanes)
+            return str(extent)
         if a.padded and axis == a.order[-1]:
             return self.vectors(axis) if v in self.typed else times(self.vectors(axis), "LANES")
         return self.extent(axis)
@@ -196,10 +239,15 @@ class Access:
         text = ""
         if timed:
             text = env[n.TIME].local if n.TIME in env else "(t - start)"
+            if v in self.led and not self._backwards(v):  # the first row is from before the first step
+                text = _next(text) if n.TIME not in env or env[n.TIME].whole else "0"
         lanes = unit = False
         for axis in a.order:
             i = env[axis]
             here = i.local
+            if i.near is not None and v in self.near:
+                i = i.near
+                here = i.local
             if i.lane:
                 lanes = True
                 unit = axis == a.order[-1]

@@ -9,15 +9,17 @@ Which axis is what stands in a `Schedule`; this module prints what it says.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ssmc.backends.cpp.access import Access, Array
 from ssmc.backends.cpp.nests import Nest, nests_of, pointwise
-from ssmc.backends.cpp.point import SCALAR, VECTOR, Code, Env, Index, Point
+from ssmc.backends.cpp.point import VECTOR, Code, Env, Index, Point
 from ssmc.backends.cpp.schedule import Schedule
-from ssmc.backends.cpp.texts import atom, enclosed, indented, number_of, times, told
+from ssmc.backends.cpp.texts import SCALAR, atom, enclosed, identity, indented, number_of, times, told
+from ssmc.backends.cpp.tiles import CHUNK, Tiles
 from ssmc.backends.cpp.value import Group, NotPrintable, Value
 from ssmc.backends.cpp.values import Pass
 
@@ -51,6 +53,13 @@ class Cell(Access):
         self.nests: list[list[Nest]] = []
         self.step = values.step
         self.depths: dict[str, str] = {}
+        self.block = values.p.loop.block
+        if any(g.tiles for g in values.groups) and not values.cut:
+            self.block = CHUNK
+        self.tiles: Tiles | None = None  # while what stands in its loops is printed
+        self.led = {v for v in values.led if v.crosses}
+        self.filling: Value | None = None
+        self.near = {v: g.tiles for g in values.groups if g.tiles for v in g.tiles.near}
         self.partials: dict[str, Value] = {}  # parts of what several cells add to, by name
         self.totalled = {v.total for v in values.totals if v.total is not None}
         self.scratch: list[str] = []
@@ -59,10 +68,12 @@ class Cell(Access):
     def text(self) -> list[str]:
         """The lines of the cell's function, without its head."""
         self.typed, self.placed = set(), set()
-        self.nests = [
-            nests_of(g.values, self.loops, self.lane_of, self._lag_length, self._narrow, self.values)
-            for g in self.values.groups
-        ]
+        self.nests = []
+        for g in self.values.groups:
+            self.tiles = g.tiles
+            nests = nests_of(g.values, self.loops, self.lane_of, self._lag_length, self._narrow, self.values)
+            self.nests.append(nests)
+        self.tiles = None
         self._commit()
         self._lines()  # to find out how arrays are read
         carried = set(self.values.carries.values()) | {v for vs in self.values.resets.values() for v in vs}
@@ -164,9 +175,7 @@ class Cell(Access):
         timed = x.crosses and self.values.sequential
         if not a.order and not timed:
             return [f"{element} {name};"]
-        count = self.chunk() if timed else "1"
-        for axis in a.order:
-            count = times(count, self._dim(x, a, axis))
+        count = self._count(x, a)
         lanes: int = self.printer.lanes
         number = number_of(count, lanes)
         width = {"bool": 1, "int": 8, "real": self.printer.width, "complex": 2 * self.printer.width}[x.kind]
@@ -182,9 +191,17 @@ class Cell(Access):
         self.scratch.append(f"room({count}, sizeof({element}))")
         return [f"{element} *const {name} = scratch.take<{element}>({count});"]
 
+    def _count(self, x: Value, a: Array) -> str:
+        """The elements, or vectors, of a value's array."""
+        count = self.chunk() if x.crosses and self.values.sequential else "1"
+        if x in self.led:
+            count = str(int(count) + 1) if count.isdigit() else f"({count} + 1)"
+        for axis in a.order:
+            count = times(count, self._dim(x, a, axis))
+        return count
+
     def chunk(self) -> str:
-        block = self.values.p.loop.block
-        return str(block) if block else "length"
+        return str(self.block) if self.block else "length"
 
     # -- the order of things -------------------------------------------------------------------------------------
 
@@ -194,7 +211,10 @@ class Cell(Access):
             zero = self.values.arena.const(0.0)
             return self._nest_lines(self._nest_for(Value(c.name, c.axes, c.kind, zero, timed=False), fills=c))
         first = Value(c.name, c.axes, c.kind, init, timed=False, reads=list(c.reads), stands=c.stands)
-        return [*self._plain(c.before), *self._nest_lines(self._nest_for(first, fills=c))]
+        self.filling = c
+        lines = self._nest_lines(self._nest_for(first, fills=c))
+        self.filling = None
+        return [*self._plain(c.before), *lines]
 
     def _plain(self, values: list[Value]) -> list[str]:
         out: list[str] = []
@@ -218,15 +238,20 @@ class Cell(Access):
         return [*out, *self._plain(self.values.after)]
 
     def _sequential(self) -> list[str]:
-        v, block = self.values, self.values.p.loop.block
+        v, block = self.values, self.block
         chunked = len([g for g in v.groups if g.values]) > 1 or v.starts or v.resets or v.after
         inner: list[str] = []
         if v.starts:
             inner += self._plain(v.starts)
-        for number, (group, nests) in enumerate(zip(v.groups, self.nests, strict=True)):
-            for c in v.resets.get(number, []):
-                inner += self._fill(c, c.value)
-            inner += self._sweep(group, nests)
+        for tiles, numbers in itertools.groupby(range(len(v.groups)), lambda i: v.groups[i].tiles):
+            self.tiles = tiles
+            sweeps: list[str] = []
+            for number in numbers:
+                for c in v.resets.get(number, []):
+                    sweeps += self._fill(c, c.value)
+                sweeps += self._sweep(v.groups[number], self.nests[number])
+            inner += self._over_tiles(tiles, sweeps) if tiles is not None else sweeps
+            self.tiles = None
         if v.after:
             inner.append("const i64 last = " + ("start;" if v.reverse else "stop - 1;"))
             inner += self._plain(v.after)
@@ -251,6 +276,30 @@ class Cell(Access):
         inner += self._copies(group.values)
         head = "for (i64 t = stop - 1; t >= start; t--) {" if reverse else "for (i64 t = start; t < stop; t++) {"
         return [head, *indented(inner), "}"]
+
+    def _over_tiles(self, tiles: Tiles, sweeps: list[str]) -> list[str]:
+        """Sweeps in the loops over tiles; what is added up over the tiles begins with nothing."""
+        out: list[str] = []
+        for v in tiles.sums:
+            a = self.array_of(v)
+            start = identity(v.op, v.kind)
+            start = f"splat({start})" if v in self.typed else start
+            count = self._count(v, a)
+            out.append(f"for (i64 i = 0; i < {count}; i++) {self.printer.identifier(v.name)}[i] = {start};")
+        outer = [a for a in tiles.extents if a != tiles.lane]
+        outer += [a for a in tiles.extents if a == tiles.lane]
+        for a in reversed(outer):
+            sweeps = enclosed(self.tile_head(a), sweeps)
+        return [*out, *sweeps]
+
+    def gathered(self, v: Value, code: Code, env: Env) -> str:
+        """A tile's part of a sum over tiles."""
+        before = self.array(v, Point(self, env, None, {}))
+        if v.op == "sum":
+            after = Code(f"{before.text} + {code.text}", 75, v.kind, before.lanes or code.lanes)
+        else:
+            after = Code(f"m_{v.op}({before.text}, {code.text})", 100, v.kind, before.lanes or code.lanes)
+        return self._assign(v, after, env)
 
     def _copies(self, values: list[Value]) -> list[str]:
         """The next values of carries that could not be written in place."""
@@ -294,6 +343,10 @@ class Cell(Access):
             env[n.TIME] = Index("(t - start)", "t")
         elif not self.step and s.time == 1:
             env[n.TIME] = Index("0", "t")
+        if self.tiles is not None:
+            for a, extent in self.tiles.extents.items():
+                if extent == 1 and a != self.tiles.lane:
+                    env[a] = Index(self.tile_at(a), self.tile_at(a), near=Index("0", "0"))
         return env
 
     def _loops(self, nest: Nest, body: object, env: Mapping[str, Index], over: bool = False) -> list[str]:
@@ -324,12 +377,15 @@ class Cell(Access):
             env[a] = Index("e", f"({var} + e)")
             return f"for (i64 e = 0; e < {self.schedule.vectors} * LANES && {var} + e < {self.size(a)}; e++) {{"
         env[a] = Index(var, var)
-        size = self.size(a) if a != n.LAG else self._lag_now
+        if self.tiles is not None and a in self.tiles.extents:
+            at = f"({self.tile_at(a)} + {var})"
+            env[a] = Index(at, at, near=Index(var, var))
+        size = self.turns(a) if a != n.LAG else self._lag_now
         return f"for (i64 {var} = 0; {var} < {size}; {var}++) {{"
 
     def _narrow(self, lane: str) -> bool:
         """Whether the vectors of an axis are so few that all of them are computed together."""
-        count = self.vectors(lane)
+        count = self.turns(lane, lane=True)
         return count.isdigit() and int(count) <= NARROW
 
     def _lag_length(self, v: Value) -> str:
@@ -341,15 +397,19 @@ class Cell(Access):
 
     def _lane_head(self, a: str, env: dict[str, Index]) -> str:
         env[a] = self._lane_index(a, "r")
-        return f"for (i64 r = 0; r < {self.vectors(a)}; r++) {{"
+        return f"for (i64 r = 0; r < {self.turns(a, lane=True)}; r++) {{"
 
     def _lane_index(self, a: str, r: str) -> Index:
+        near = None
+        if self.tiles is not None and a in self.tiles.extents:
+            near = Index(f"{atom(r)} * LANES", "", True, "", r)
+            r = f"({self.tile_at(a)} + {r})"
         local = f"{atom(r)} * LANES"
         if a == self.schedule.lane and self.schedule.blocked:
             whole = f"({self.printer.variable(a)} + {local})"
         else:
             whole = f"{local}"
-        return Index(local, whole, True, f"{self.size(a)} - {whole}", r)
+        return Index(local, whole, True, f"{self.size(a)} - {whole}", r, near)
 
     def _body(self, nest: Nest, env: Env, known: dict[Value, str]) -> list[str]:
         out: list[str] = []
@@ -392,10 +452,18 @@ class Cell(Access):
             late.append(self._assign(v.place, point.converted(now, v.place.kind), env))
             if v.crosses:
                 late.append(self._assign(v, now, env))
+            if self.filling is v.place:
+                for x in (x for x in self.led if x.place is self.filling):
+                    begin = Index("(stop - start)", "stop") if self._backwards(x) else Index("((t - start) - 1)", "")
+                    late.append(self._assign(x, now, {**env, n.TIME: begin}))
         elif self._needed(v):
             late.append(self._assign(v, now, env))
         del full
         return out
+
+    def _backwards(self, v: Value) -> bool:
+        group = self.values.groups[v.group]
+        return group.reverse if group.reverse is not None else self.values.reverse
 
     def _needed(self, v: Value) -> bool:
         """Whether a value is read outside its nest."""

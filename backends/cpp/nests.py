@@ -145,12 +145,13 @@ def pointwise(v: Value, read: Value, of: Pass) -> bool:
             case n.Local(name=name):
                 named = of.named.get(name)
                 if isinstance(named, Value):
+                    named = v.instead.get(named, named)
                     if named is read and moved & set(read.axes):
                         found = False
                 elif named is not None:
                     walk(named, moved, False)
-            case n.Load(buffer=buffer) if of.scratch.get(buffer) is read:
-                if moved & set(read.axes):
+            case n.Load(buffer=buffer) if buffer in of.scratch:
+                if v.instead.get(of.scratch[buffer], of.scratch[buffer]) is read and moved & set(read.axes):
                     found = False
             case n.Rename(arg=arg, pairs=pairs):
                 changed = {old for old, new in pairs if old != new}

@@ -24,7 +24,6 @@ from ssmc.expr.ops import OPS, join_kinds
 if TYPE_CHECKING:
     from ssmc.backends.cpp.cell import Cell
 
-SCALAR: dict[Kind, str] = {"bool": "bool", "int": "i64", "real": "real", "complex": "cx<real>"}
 VECTOR: dict[Kind, str] = {"bool": "vmask", "int": "vint", "real": "vreal", "complex": "cx<vreal>"}
 
 _LEVEL = {
@@ -50,7 +49,7 @@ class Index:
     """Where along an axis: `local` in arrays of the cell, `whole` in the caller's tensors.
 
     With `lane` they are the first of LANES elements, `left` is how many there are from there on, and `vector` the
-    number of the vector in arrays of vectors.
+    number of the vector in arrays of vectors. `near` is the same counted from the beginning of a tile.
     """
 
     local: str
@@ -58,6 +57,7 @@ class Index:
     lane: bool = False
     left: str = ""
     vector: str = ""
+    near: Index | None = None
 
 
 @dataclass(frozen=True)
@@ -285,9 +285,14 @@ class Point:
             return self.as_lanes(c)
         return text
 
+    def read(self, v: Value) -> Value:
+        """What is read for a value: a copy of it, where there is one for this place."""
+        return self.at.instead.get(v, v) if self.at is not None else v
+
     # -- values and tensors --------------------------------------------------------------------------------------
 
     def value(self, v: Value) -> Code:
+        v = self.read(v)
         if v in self.known:
             lanes = self.known[v].endswith("|lanes")
             return Code(self.known[v].removesuffix("|lanes"), ATOM, v.kind, lanes)
@@ -323,7 +328,13 @@ class Point:
 
     def before(self, node: n.Lag, v: Value) -> Code:
         """What a state was one step before, or a value of an earlier sweep some steps before."""
-        if self.at is not None and self.at.group == v.group:
+        i = self.env.get(n.TIME)
+        led = self.read(v) in self.cell.led and node.steps == 1 and v.place is not None
+        if led and i is not None and self.of.begins(node.halo, v.place):  # type: ignore[arg-type]
+            sign = "+" if self.of.reversed(node.halo) else "-"
+            there = Index(f"({i.local} {sign} 1)", f"({i.whole} {sign} 1)")
+            return self.moved({**self.env, n.TIME: there}).value(v)
+        if self.at is not None and self.at.group == self.read(v).group:
             if v.place is None or node.steps != 1 or not self.of.begins(node.halo, v.place):
                 raise NotPrintable("an earlier value of this sweep")
             return self.value(v.place)

@@ -18,13 +18,14 @@ from ssmc.backends.cpp.cell import Cell
 from ssmc.backends.cpp.library_text import macros, support_text
 from ssmc.backends.cpp.library_text import names as support_names
 from ssmc.backends.cpp.nests import Nest
-from ssmc.backends.cpp.point import SCALAR, Env, Index
+from ssmc.backends.cpp.point import Env, Index
 from ssmc.backends.cpp.reductions import reduction
 from ssmc.backends.cpp.schedule import Schedule, choose
+from ssmc.backends.cpp.tiles import split
 from ssmc.backends.cpp.serial import Serial
 from ssmc.backends.cpp.signature import Printed, Signature, Slot
 from ssmc.backends.cpp.sweeps import Sweeps
-from ssmc.backends.cpp.texts import INDENT, indented, term, times
+from ssmc.backends.cpp.texts import SCALAR, INDENT, indented, term, times
 from ssmc.backends.cpp.value import BEGUN, NotPrintable
 from ssmc.backends.cpp.values import Pass
 
@@ -309,6 +310,7 @@ class Printer(Serial, Sweeps):
                 if self.identifier(name) not in self.fixed:
                     self._contiguous(self.identifier(name), b.axes, b.kind)
             schedule = self.schedules.get(number) or choose(values, self._known_sizes(), self.lanes)
+            split(values, schedule, self._known_sizes(), self.lanes, self.width)
             passes += self._pass(values, schedule, number, p.title)
             calls.append(f"pass_{number}(c)")
         names = [x for x in self.fixed if x not in self.part_size]

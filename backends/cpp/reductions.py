@@ -6,43 +6,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ssmc.backends.cpp.nests import Nest
-from ssmc.backends.cpp.point import SCALAR, VECTOR, Code, Env, Index, Point
-from ssmc.backends.cpp.texts import atom, enclosed
-from ssmc.backends.cpp.value import NotPrintable, Value
+from ssmc.backends.cpp.point import VECTOR, Code, Env, Index, Point
+from ssmc.backends.cpp.texts import SCALAR, atom, enclosed, identity
+from ssmc.backends.cpp.value import Value
 
 from ssmc.expr import nodes as n
-from ssmc.expr.nodes import Kind
 
 if TYPE_CHECKING:
     from ssmc.backends.cpp.cell import Cell
 
 ROWS = 4  # results of one vector that share what is read for them
 UNROLLED = 32  # the most turns of a loop that keeps what it makes in registers
-
-
-def identity(op: str, kind: Kind) -> str:
-    match op, kind:
-        case ("sum", "complex"):
-            return "cx<real>{real(0), real(0)}"
-        case ("prod", "complex"):
-            return "cx<real>{real(1), real(0)}"
-        case ("sum", _):
-            return f"{SCALAR[kind]}(0)"
-        case ("prod", _):
-            return f"{SCALAR[kind]}(1)"
-        case ("max", "int"):
-            return "i64(-9223372036854775807 - 1)"
-        case ("min", "int"):
-            return "i64(9223372036854775807)"
-        case ("max", _):
-            return "-INFINITE"
-        case ("min", _):
-            return "INFINITE"
-        case ("any", _):
-            return "false"
-        case ("all", _):
-            return "true"
-    raise NotPrintable(op)
 
 
 def joined(op: str, acc: str, term: str) -> str:
@@ -101,6 +75,9 @@ class _Reduction:
         if not self.inner or not self.over or not self._looped(self.over[-1]):
             return None
         axis, cell = self.over[-1], self.cell
+        tiles = cell.tiles
+        if tiles is not None and tiles.extents.get(axis, 0) % self.printer.lanes:
+            return None
         for v in self.inner:
             order = cell.array_of(v).order
             if v.op != "sum" or v.kind != "real" or v.total is not None or not order or order[-1] != axis:
@@ -127,7 +104,7 @@ class _Reduction:
             if chunked:
                 heads.append(f"for (i64 q = 0; q < {count}; q += {block}) {{")
         elif lane is not None and any(lane not in v.over for v in self.outer):
-            block = int(cell.vectors(lane))
+            block = int(cell.turns(lane, lane=True))
         if shared is not None:
             var = self.printer.variable(shared) if shared not in (n.BATCH, n.TIME) else f"i_{shared[1:]}"
             size = {n.BATCH: "rows", n.TIME: "steps"}.get(shared) or cell.size(shared)
@@ -146,7 +123,7 @@ class _Reduction:
         return wide[0] if wide else None
 
     def _block(self, lane: str) -> tuple[int, int | str]:
-        count = self.cell.vectors(lane)
+        count = self.cell.turns(lane, lane=True)
         if not count.isdigit():
             return 1, count
         number = int(count)
@@ -160,8 +137,8 @@ class _Reduction:
         cell, lane = self.cell, self.lane
         rows = ROWS if shared is not None else 1
         out = [line for v in self.outer for line in self._begun(v, rows * (1 if v in self.across else block))]
-        inner = dict(env)
-        heads = [cell._head(a, inner) for a in self.over]
+        inner, fixed = dict(env), self.cell._env(())
+        heads = [cell._head(a, inner) for a in self.over if a not in fixed]
         if self.together is not None:
             heads[-1] = self._by_lanes(self.together, inner)
         if shared is not None:
@@ -202,17 +179,30 @@ class _Reduction:
         """The loop over an axis, LANES of its indices at a time."""
         env[axis] = self._lane_of_rows(axis, " + s")
         var, _ = self._first_row(axis)
-        return f"for (i64 {var} = 0; {var} < {self.cell.extent(axis)}; {var} += LANES) {{"
+        tiled = self.cell.tiles is not None and axis in self.cell.tiles.extents
+        turns = self.cell.turns(axis) if tiled else self.cell.extent(axis)
+        return f"for (i64 {var} = 0; {var} < {turns}; {var} += LANES) {{"
 
     def _first_row(self, axis: str) -> tuple[str, str]:
         """The first of LANES indices, in the cell and in the whole."""
         var = self.printer.variable(axis)
+        tiles = self.cell.tiles
+        if tiles is not None and axis in tiles.extents:
+            return var, f"{self.cell.tile_at(axis)} + {var}"
         blocked = axis == self.cell.schedule.lane and self.cell.schedule.blocked
         return ("e", f"{var} + e") if blocked else (var, var)
 
     def _lane_of_rows(self, axis: str, more: str) -> Index:
         local, whole = self._first_row(axis)
-        return Index(f"({local}{more})", f"({whole}{more})")
+        near = Index(f"({local}{more})", f"({local}{more})")
+        return Index(self._in_arrays(axis, more), f"({whole}{more})", near=near)
+
+    def _in_arrays(self, axis: str, more: str = "") -> str:
+        """The first of LANES indices in the arrays of the cell."""
+        local, whole = self._first_row(axis)
+        tiles = self.cell.tiles
+        here = whole if tiles is not None and axis in tiles.extents else local
+        return f"({here}{more})" if more or here != local else here
 
     def _added_together(self, body: list[str], env: dict[str, Index]) -> list[str]:
         """The body for LANES indices, and then the sums of all of them at once."""
@@ -224,9 +214,13 @@ class _Reduction:
         rows = [f"vreal {self.names[v]}_rows[LANES]{'' if whole_blocks else ' = {}'};" for v in self.inner]
         begin = [line for v in self.inner for line in self._begun(v, 1)]
         ends = [f"{self.names[v]}_rows[s] = {self.names[v]};" for v in self.inner]
-        there = "" if whole_blocks else f" && {whole} + s < {size}"
+        tiled = self.cell.tiles is not None and axis in self.cell.tiles.extents
+        bound = f"{local} + s < {self.cell.turns(axis)}" if tiled else f"{whole} + s < {size}"
+        there = "" if whole_blocks else f" && {bound}"
         inside = enclosed(f"for (i64 s = 0; s < LANES{there}; s++) {{", [*begin, *body, *ends])
-        at = {**env, axis: Index(local, atom(whole), True, f"{size} - {atom(whole)}", f"{local} / LANES")}
+        first = self._in_arrays(axis)
+        near = Index(local, local, True, "", f"{local} / LANES")
+        at = {**env, axis: Index(first, atom(whole), True, f"{size} - {atom(whole)}", f"{first} / LANES", near)}
         stores = [self._keep(v, Code(f"hsums({self.names[v]}_rows)", 100, v.kind, True), at) for v in self.inner]
         return [*rows, *inside, *stores]
 
@@ -337,6 +331,8 @@ class _Reduction:
         cell = self.cell
         if v.total is not None or (n.TIME in v.over and cell.values.sequential):
             return cell.added(v, code, env)
+        if cell.tiles is not None and v in cell.tiles.sums:
+            return cell.gathered(v, code, env)
         return cell._assign(v, code, env)
 
 

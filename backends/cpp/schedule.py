@@ -203,7 +203,7 @@ def parallel_axes(values: Pass) -> set[str]:
         if not ends(v, readers.get(v, []), values.spare):
             bad |= set(v.over)
         for node in n.postorder([v.special if v.special is not None else v.value]):
-            bad |= _moves(node) if not (node in v.stands or isinstance(node, n.Reduce)) else set()
+            bad |= moves(node) if not (node in v.stands or isinstance(node, n.Reduce)) else set()
     return axes - bad
 
 
@@ -218,7 +218,7 @@ def ends(v: Value, readers: list[Value], lines: Collection[str]) -> bool:
     return bool(readers) and all(r.store and r.store not in lines and r.only is v for r in readers)
 
 
-def _moves(node: Node) -> set[str]:
+def moves(node: Node) -> set[str]:
     """The axes that a node reads elsewhere than where it stands."""
     match node:
         case n.Rename(pairs=pairs):

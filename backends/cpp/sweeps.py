@@ -8,10 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ssmc.backends.cpp.cell import Cell
-from ssmc.backends.cpp.point import SCALAR
-from ssmc.backends.cpp.reductions import identity
 from ssmc.backends.cpp.schedule import Schedule
-from ssmc.backends.cpp.texts import indented, term
+from ssmc.backends.cpp.texts import SCALAR, identity, indented, term
 from ssmc.backends.cpp.value import Value
 from ssmc.backends.cpp.values import Pass
 

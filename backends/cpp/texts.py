@@ -6,7 +6,11 @@ import ast
 import re
 from collections.abc import Iterable
 
-from ssmc.backends.cpp.value import Value
+from ssmc.backends.cpp.value import NotPrintable, Value
+
+from ssmc.expr.nodes import Kind
+
+SCALAR: dict[Kind, str] = {"bool": "bool", "int": "i64", "real": "real", "complex": "cx<real>"}
 
 INDENT = "    "
 
@@ -84,3 +88,28 @@ def number_of(count: str, lanes: int) -> int | None:
 
 def term(index: str, stride: str) -> str:
     return index if stride == "1" else f"{index} * {stride}"
+
+
+def identity(op: str, kind: Kind) -> str:
+    match op, kind:
+        case ("sum", "complex"):
+            return "cx<real>{real(0), real(0)}"
+        case ("prod", "complex"):
+            return "cx<real>{real(1), real(0)}"
+        case ("sum", _):
+            return f"{SCALAR[kind]}(0)"
+        case ("prod", _):
+            return f"{SCALAR[kind]}(1)"
+        case ("max", "int"):
+            return "i64(-9223372036854775807 - 1)"
+        case ("min", "int"):
+            return "i64(9223372036854775807)"
+        case ("max", _):
+            return "-INFINITE"
+        case ("min", _):
+            return "INFINITE"
+        case ("any", _):
+            return "false"
+        case ("all", _):
+            return "true"
+    raise NotPrintable(op)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ssmc.expr import nodes as n
 from ssmc.expr.arena import Arena
@@ -11,6 +12,9 @@ from ssmc.expr.ops import OPS
 from ssmc.kernel import nodes as k
 from ssmc.kernel.naming import is_number
 from ssmc.source import Span
+
+if TYPE_CHECKING:
+    from ssmc.backends.cpp.tiles import Tiles
 
 
 class NotPrintable(Exception):
@@ -54,6 +58,7 @@ class Value:
     old: dict[Value, n.Lag] = field(default_factory=dict)  # values of which it reads the one of the step before, where
     spread: list[Value] = field(default_factory=list)  # those that it reads at other steps of the chunk
     behind: list[Value] = field(default_factory=list)  # stores of the sequences that it reads at other steps
+    instead: dict[Value, Value] = field(default_factory=dict)  # copies that it reads in place of those
 
     @property
     def only(self) -> Value | None:
@@ -82,6 +87,7 @@ class Group:
     reverse: bool | None = None
     values: list[Value] = field(default_factory=list)
     sequential: bool = False
+    tiles: Tiles | None = None  # the tiles of large states outside its loop over the steps
 
 
 def makes(s: k.Statement) -> set[str]:

@@ -61,6 +61,8 @@ class Pass(Lines):
         self.groups: list[Group] = [Group()]
         self.carries: dict[str, Value] = {}
         self.numbered: dict[int, Value] = {}  # by what is computed
+        self.led: set[Value] = set()  # kept with what they were before the first step of the chunk
+        self.olds: dict[Value, Value] = {}  # values that are a carry before its step
         self.wholes: dict[tuple[int, frozenset[str], Kind], Value] = {}
         self.keys: dict[Node, int] = {}
         self.interned: dict[object, int] = {}
@@ -77,6 +79,11 @@ class Pass(Lines):
         carries = [c for c in p.loop.carries if n.LAG not in c.target.axes]
         self.sequential = bool(carries) or any(isinstance(s, k.For) for s in p.loop.body)
         self._collect()
+
+    @property
+    def cut(self) -> bool:
+        """Whether something is kept of where chunks begin, so that their length is settled."""
+        return bool(self.starts or self.resets) or any(b.role in BEGUN for b in self.program.buffers)
 
     # -- reading the statements ----------------------------------------------------------------------------------
 
@@ -102,6 +109,7 @@ class Pass(Lines):
             self._statement(s, inside=False)
         for f in self.p.final:
             self._apart(self.final, AFTER, self._stored(f.buffer, f.value, f.span, AFTER))
+        self._joined_totals()
         self._sink()
         for v in [v for g in self.groups for v in g.values]:
             for now, node in v.old.items():
@@ -118,9 +126,33 @@ class Pass(Lines):
             if v.crosses:
                 raise NotPrintable("a value between two sweeps")
 
+    def _joined_totals(self) -> None:
+        """A total of sums is a sum over the steps too: one value, so that its parts may come from several cells."""
+        readers: dict[Value, int] = {}
+        for v in [*(v for g in self.groups for v in g.values), *self.after, *self.final, *self.starts]:
+            for r in v.reads:
+                readers[r] = readers.get(r, 0) + 1
+        for total in list(self.totals):
+            (part, *others) = total.reads or [None]
+            if part is None or others or part.op != "sum" or part.total is not None or readers[part] > 1:
+                continue
+            node = total.value
+            named = self.named.get(node.name) if isinstance(node, n.Local) else None
+            if total.stands.get(node, named) is not part or set(part.axes) != set(total.axes):
+                continue
+            part.total, part.over, part.name = total.total, (*part.over, *total.over), total.name
+            self.totals[self.totals.index(total)] = part
+            self.groups[total.group].values.remove(total)
+
     def _read_later(self, v: Value, now: Value, node: n.Lag) -> None:
         """What a state was one step before, of an earlier sweep: its values of that sweep, moved, and what it began
-        with; where that is a carry, which has gone on since, that sweep keeps what it was at each step."""
+        with; where that is a carry, which has gone on since, that sweep keeps what it was at each step. Where the state
+        begins with that in each chunk, it is kept as one more row before those of the steps (`led`)."""
+        begun = any(now.place in cs for cs in self.resets.values())
+        if begun and node.steps == 1 and now.place is not None and self.begins(node.halo, now.place):
+            self.led.add(now)
+            v.reads.append(now)
+            return
         if not self._reads_carry(node.halo):
             v.reads.append(now)
             others, self.least = list(self.groups[v.group].values), v.group
@@ -354,18 +386,22 @@ class Pass(Lines):
         elif serial(node):
             v.serial, v.special = not isinstance(node, n.Shift | n.Flip), node
         self.of[node] = v
+        carry = self._old(node) if isinstance(node, n.Lag) and node.steps == 1 else None
+        if carry is not None:
+            self.olds[v] = carry
         return self._place(v)
 
     def _key(self, node: Node) -> int:
         """A number that two expressions share which are the same at every step, whatever loop they stand in."""
         found = self.of.get(node)
         if found is not None:
-            return self._interned(("value", id(found)))
+            return self._interned(("value", id(self.olds.get(found, found))))
         if node in self.keys:
             return self.keys[node]
         match node:
             case n.Local(name=name) if isinstance(self.named.get(name), Value):
-                return self._interned(("value", id(self.named[name])))
+                value = self.named[name]
+                return self._interned(("value", id(self.olds.get(value, value))))  # type: ignore[call-overload]
             case n.Local(name=name) if isinstance(self.named.get(name), n.Node) and name not in self.lines:
                 return self._key(self.named[name])  # type: ignore[arg-type]
             case n.Local(name=name):
