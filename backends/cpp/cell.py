@@ -288,8 +288,8 @@ class Cell(Access):
             out.append(f"for (i64 i = 0; i < {count}; i++) {self.printer.identifier(v.name)}[i] = {start};")
         outer = [a for a in tiles.extents if a != tiles.lane]
         outer += [a for a in tiles.extents if a == tiles.lane]
-        for a in reversed(outer):
-            sweeps = enclosed(self.tile_head(a), sweeps)
+        for axis in reversed(outer):
+            sweeps = enclosed(self.tile_head(axis), sweeps)
         return [*out, *sweeps]
 
     def gathered(self, v: Value, code: Code, env: Env) -> str:

@@ -337,7 +337,7 @@ class _Split:
         v.reads = [made.get(r, r) for r in v.reads]
         v.stands = {node: made.get(r, r) for node, r in v.stands.items()}
         v.old = {made.get(r, r): node for r, node in v.old.items()}
-        if v.place in made and v in made.values():
+        if v.place is not None and v.place in made and v in made.values():
             v.place = made[v.place]
 
     # -- sweeps --------------------------------------------------------------------------------------------------
@@ -375,13 +375,13 @@ class _Split:
             extents = self._extents(level)
             if not extents:
                 continue
-            mine = set(self._of(level))
-            near = {v for v in mine if v.crosses and v not in outside and set(readers.get(v, ())) <= mine}
+            here = set(self._of(level))
+            near = {v for v in here if v.crosses and v not in outside and set(readers.get(v, ())) <= here}
             near = {v for v in near if not v.op}
             sums = [v for v in self._of(level) if v.op and v.total is None and set(v.over) & set(extents)]
             tiles = Tiles(self._sized(level, extents, near), self.schedule.lane, frozenset(near), tuple(sums))
             for g in groups:
-                if g.values and g.values[0] in mine:
+                if g.values and g.values[0] in here:
                     g.tiles = tiles
 
     def _drop_unread(self) -> None:

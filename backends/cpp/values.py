@@ -15,6 +15,7 @@ chunk.
 from __future__ import annotations
 
 from ssmc.backends.cpp.lines import Lines
+from ssmc.backends.cpp.placing import join_totals, sink
 from ssmc.backends.cpp.value import (
     AFTER,
     BEGUN,
@@ -109,8 +110,8 @@ class Pass(Lines):
             self._statement(s, inside=False)
         for f in self.p.final:
             self._apart(self.final, AFTER, self._stored(f.buffer, f.value, f.span, AFTER))
-        self._joined_totals()
-        self._sink()
+        join_totals(self)
+        sink(self)
         for v in [v for g in self.groups for v in g.values]:
             for now, node in v.old.items():
                 if now.group != v.group:
@@ -125,24 +126,6 @@ class Pass(Lines):
         for v in (v for g in self.groups for v in g.values if self.sequential is False):
             if v.crosses:
                 raise NotPrintable("a value between two sweeps")
-
-    def _joined_totals(self) -> None:
-        """A total of sums is a sum over the steps too: one value, so that its parts may come from several cells."""
-        readers: dict[Value, int] = {}
-        for v in [*(v for g in self.groups for v in g.values), *self.after, *self.final, *self.starts]:
-            for r in v.reads:
-                readers[r] = readers.get(r, 0) + 1
-        for total in list(self.totals):
-            (part, *others) = total.reads or [None]
-            if part is None or others or part.op != "sum" or part.total is not None or readers[part] > 1:
-                continue
-            node = total.value
-            named = self.named.get(node.name) if isinstance(node, n.Local) else None
-            if total.stands.get(node, named) is not part or set(part.axes) != set(total.axes):
-                continue
-            part.total, part.over, part.name = total.total, (*part.over, *total.over), total.name
-            self.totals[self.totals.index(total)] = part
-            self.groups[total.group].values.remove(total)
 
     def _read_later(self, v: Value, now: Value, node: n.Lag) -> None:
         """What a state was one step before, of an earlier sweep: its values of that sweep, moved, and what it began
@@ -399,9 +382,8 @@ class Pass(Lines):
         if node in self.keys:
             return self.keys[node]
         match node:
-            case n.Local(name=name) if isinstance(self.named.get(name), Value):
-                value = self.named[name]
-                return self._interned(("value", id(self.olds.get(value, value))))  # type: ignore[call-overload]
+            case n.Local(name=name) if isinstance(value := self.named.get(name), Value):
+                return self._interned(("value", id(self.olds.get(value, value))))
             case n.Local(name=name) if isinstance(self.named.get(name), n.Node) and name not in self.lines:
                 return self._key(self.named[name])  # type: ignore[arg-type]
             case n.Local(name=name):
@@ -594,33 +576,3 @@ class Pass(Lines):
             self._needs(v, found)
         elif name in self.lines:
             raise NotPrintable(f"the delay line {name} itself")
-
-    # -- where values go -----------------------------------------------------------------------------------------
-
-    def _sink(self) -> None:
-        """Values that only later groups read are computed there."""
-        every = [v for g in self.groups for v in g.values]
-        readers: dict[Value, list[Value]] = {}
-        for v in [*every, *self.after, *self.final]:
-            for r in v.reads:
-                readers.setdefault(r, []).append(v)
-        spread = {x for v in every for x in v.spread}  # read at other steps: all of them have to be there
-        for v in reversed(every):
-            users = readers.get(v, [])
-            if v in spread:
-                continue
-            if self.groups[v.group].sequential and (v.place is not None or self._recurrent(v)):
-                continue
-            if not users or v.store or v.total is not None or n.TIME in v.over:
-                continue
-            least = min(u.group for u in users)
-            if v.group < least < AFTER:
-                if any(r.carry or (r.timed and r.group == v.group and self._recurrent(r)) for r in v.reads):
-                    continue
-                self.groups[v.group].values.remove(v)
-                v.group = least
-                at = min(self.groups[least].values.index(u) for u in users if u.group == least)
-                self.groups[least].values.insert(at, v)
-
-    def _recurrent(self, v: Value) -> bool:
-        return any(r.carry for r in v.reads)

@@ -132,9 +132,7 @@ def _id(value: Any) -> str:
 
 
 @pytest.mark.parametrize(("name", "sizes", "dtype", "length"), CASES, ids=_id)
-def test_as_the_oracle(
-    name: str, sizes: dict[str, int], dtype: torch.dtype, length: int, split: list[bool]
-) -> None:
+def test_as_the_oracle(name: str, sizes: dict[str, int], dtype: torch.dtype, length: int, split: list[bool]) -> None:
     spec = ssmc.compile("ssm tried\n" + SPECS[name])
     sizes = {a.name: sizes[a.name] for a in spec.graph.axes if a.name in sizes}
     values = _values(spec, sizes, dtype, length)
@@ -153,7 +151,7 @@ def test_as_the_oracle(
     _number(wanted).backward()
     for k, x in exact.items():
         grad = ours[k].grad
-        assert grad is not None and x.grad is not None, k
+        assert grad is not None, k
         assert _gap(grad, x.grad) < 50 * TOLERANCE[dtype], f"gradient of {k}"
     assert any(split), "no pass has tiles"
 

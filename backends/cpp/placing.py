@@ -1,0 +1,63 @@
+"""Where values go once a pass is read: totals of sums as sums, and what only later sweeps read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ssmc.backends.cpp.value import AFTER, Value
+
+from ssmc.expr import nodes as n
+
+if TYPE_CHECKING:
+    from ssmc.backends.cpp.values import Pass
+
+
+def join_totals(of: Pass) -> None:
+    """A total of sums is a sum over the steps too: one value, so that its parts may come from several cells."""
+    readers: dict[Value, int] = {}
+    for v in [*(v for g in of.groups for v in g.values), *of.after, *of.final, *of.starts]:
+        for r in v.reads:
+            readers[r] = readers.get(r, 0) + 1
+    for total in list(of.totals):
+        if len(total.reads) != 1:
+            continue
+        (part,) = total.reads
+        if part.op != "sum" or part.total is not None or readers[part] > 1:
+            continue
+        node = total.value
+        named = of.named.get(node.name) if isinstance(node, n.Local) else None
+        if total.stands.get(node, named) is not part or set(part.axes) != set(total.axes):
+            continue
+        part.total, part.over, part.name = total.total, (*part.over, *total.over), total.name
+        of.totals[of.totals.index(total)] = part
+        of.groups[total.group].values.remove(total)
+
+
+def sink(of: Pass) -> None:
+    """Values that only later groups read are computed there."""
+    every = [v for g in of.groups for v in g.values]
+    readers: dict[Value, list[Value]] = {}
+    for v in [*every, *of.after, *of.final]:
+        for r in v.reads:
+            readers.setdefault(r, []).append(v)
+    spread = {x for v in every for x in v.spread}  # read at other steps: all of them have to be there
+    for v in reversed(every):
+        users = readers.get(v, [])
+        if v in spread:
+            continue
+        if of.groups[v.group].sequential and (v.place is not None or _recurrent(v)):
+            continue
+        if not users or v.store or v.total is not None or n.TIME in v.over:
+            continue
+        least = min(u.group for u in users)
+        if v.group < least < AFTER:
+            if any(r.carry or (r.timed and r.group == v.group and _recurrent(r)) for r in v.reads):
+                continue
+            of.groups[v.group].values.remove(v)
+            v.group = least
+            at = min(of.groups[least].values.index(u) for u in users if u.group == least)
+            of.groups[least].values.insert(at, v)
+
+
+def _recurrent(v: Value) -> bool:
+    return any(r.carry for r in v.reads)
