@@ -18,18 +18,21 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from ssmc.diagnostics import SpecError
 from ssmc.runtime import problems
 from ssmc.runtime.arguments import whole
-from ssmc.runtime.generate import BACKENDS, Form, Programs, Route, checked_backend, described, machine_of
+from ssmc.runtime.generate import BACKENDS, Form, Programs, Route, checked_backend, machine_of
 from ssmc.runtime.quick import Known
 from ssmc.runtime.recent import COMPILING, Recent
+from ssmc.runtime.schedules import Scheduling
 from ssmc.source import Source
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from ssmc.plan.explain import Request
     from ssmc.plan.machines import Machine
     from ssmc.plan.nodes import Plan
     from ssmc.recurrence.nodes import Analysis
+    from ssmc.runtime.accounts import Told
     from ssmc.runtime.runner import Runner
     from ssmc.runtime.selftest import Row
     from ssmc.step.nodes import StepGraph
@@ -40,10 +43,12 @@ R = TypeVar("R")
 P = ParamSpec("P")
 
 
-def load(path: str | Path, name: str | None = None) -> Compiled:
+def load(path: str | Path, name: str | None = None, *, schedule: Any = None) -> Compiled:
     """The compiled spec of a `.ssm` file; `path` may end in `:NAME`, or `name` says which spec of the file is meant.
 
-    Raises SpecError: the file cannot be read, a spec is wrong, or it holds several and none is named.
+    `schedule` is what generated C++ is to do in place of what it would choose: `{"lane": "N", "chunk": 64}`, or "rules"
+    (docs/schedules.md). Raises SpecError: the file cannot be read, a spec is wrong, or it holds several and none is
+    named.
     """
     from ssmc.syntax.parser import parse
     from ssmc.syntax.reader import choose_spec, read, read_spec_argument
@@ -57,11 +62,14 @@ def load(path: str | Path, name: str | None = None) -> Compiled:
     if _spec_name(name) is None:
         text, name = read_spec_argument(text)
     source = read(text)
-    return Compiled(choose_spec(parse(source), name), source)
+    return Compiled(choose_spec(parse(source), name), source, schedule)
 
 
-def compile(text: str, *, name: str | None = None) -> Compiled:
-    """The compiled spec of `.ssm` text. `name` says which, where the text holds several. Raises SpecError."""
+def compile(text: str, *, name: str | None = None, schedule: Any = None) -> Compiled:
+    """The compiled spec of `.ssm` text. `name` says which, where the text holds several; `schedule` as in `load`.
+
+    Raises SpecError.
+    """
     if not isinstance(text, str):
         raise SpecError([problems.NotText(None, f"a {type(text).__name__}")])
     if "\n" not in text and text.endswith(".ssm"):
@@ -70,7 +78,7 @@ def compile(text: str, *, name: str | None = None) -> Compiled:
     from ssmc.syntax.reader import choose_spec
 
     source = Source("<text>", text)
-    return Compiled(choose_spec(parse(source), _spec_name(name), 'name="{name}"'), source)
+    return Compiled(choose_spec(parse(source), _spec_name(name), 'name="{name}"'), source, schedule)
 
 
 def _spec_name(name: Any) -> str | None:
@@ -85,11 +93,13 @@ def jit(
     axes: str | Sequence[str] = "",
     each: str | Sequence[str] = "",
     sizes: Mapping[str, int] | None = None,
+    schedule: Any = None,
 ) -> Any:
     """A decorator: the function's body, in Python's syntax, is one time step of the spec. It is read, never run.
 
-    `axes` declares the axes in their canonical order, `each` those that `dot` never sums over, `sizes` fixes sizes.
-    Gives a `Compiled` with the function as `__wrapped__`. Raises SpecError pointing into the user's file.
+    `axes` declares the axes in their canonical order, `each` those that `dot` never sums over, `sizes` fixes sizes;
+    `schedule` as in `load`. Gives a `Compiled` with the function as `__wrapped__`. Raises SpecError pointing into the
+    user's file.
     """
 
     def decorate(wrapped: Callable[..., Any]) -> Compiled:
@@ -97,7 +107,7 @@ def jit(
 
         spec, source = from_function(wrapped, axes=axes, each=each, sizes=sizes)
         try:
-            compiled = Compiled(spec, source)
+            compiled = Compiled(spec, source, schedule)
         except SpecError as wrong:
             from ssmc.syntax.python_remedies import in_python
 
@@ -137,8 +147,9 @@ class Compiled:
     It does not change once made; what it keeps are the programs it has generated, a bounded number of them.
     """
 
-    def __init__(self, spec: nodes.Spec, source: Source) -> None:
+    def __init__(self, spec: nodes.Spec, source: Source, schedule: Any = None) -> None:
         """Raises SpecError with everything that is wrong with the spec."""
+        from ssmc.backends.cpp.wishes import wishes_of
         from ssmc.recurrence.analyse import analyse
         from ssmc.runtime.registry import enter
         from ssmc.step.build import build
@@ -148,14 +159,20 @@ class Compiled:
         self.text = source
         self.graph: StepGraph = build(spec, source)
         self.analysis: Analysis = analyse(self.graph)
-        self._programs = Programs(self.name, self.analysis)
+        says = hashlib.sha256(print_spec(spec).encode()).hexdigest()[:16]
+        self.schedule = wishes_of(schedule)
+        axes = tuple(a.name for a in self.graph.axes)
+        self.scheduling = Scheduling(f"{self.name}@{says}", axes, self.schedule)
+        self._programs = Programs(self.name, self.analysis, scheduling=self.scheduling)
         self._runners: Recent[Any, Runner] = Recent(32)
         self._constants: Recent[Any, Any] = Recent(64)
         self._windows: Recent[Any, Compiled] = Recent(8)
         every, one = (MethodType(inspect.unwrap(f), self) for f in (Compiled.__call__, Compiled.step))
         self._quick = Known(self.graph, every, one, lambda: self._output_type)
-        says = hashlib.sha256(print_spec(spec).encode()).hexdigest()
-        self.key = f"{self.name}@{says[:16]}"  # what a traced graph calls the spec
+        # what a traced graph calls the spec
+        self.key = self.scheduling.key
+        if self.schedule:
+            self.key += f"@{hashlib.sha256(repr(self.schedule.told()).encode()).hexdigest()[:16]}"
         enter(self.key, self)
 
     # -- what it is --------------------------------------------------------------------------------------------
@@ -171,7 +188,7 @@ class Compiled:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # rebuilt from the tree: a graph of shared expressions is deep, and its arena is none of the receiver's business
-        return Compiled, (self.tree, self.text)
+        return Compiled, (self.tree, self.text, self.schedule)
 
     def __copy__(self) -> Compiled:
         return self
@@ -287,7 +304,11 @@ class Compiled:
         if not grown:
             return self
         key = tuple(sorted(grown.items()))
-        return self._windows.get(key, lambda: Compiled(_with_sizes(self.tree, grown), self.text))
+        return self._windows.get(key, lambda: Compiled(_with_sizes(self.tree, grown), self.text, self.schedule))
+
+    def scheduled(self, schedule: Any) -> Compiled:
+        """The same spec with what `schedule` asks of generated C++; None leaves it to ssmc. Raises SpecError."""
+        return Compiled(self.tree, self.text, schedule)
 
     # -- planning and generating -------------------------------------------------------------------------------
 
@@ -299,12 +320,14 @@ class Compiled:
         form: Form = "auto",
         target: str = "cpu",
         gradients: bool = False,
+        threads: int | None = None,
     ) -> Plan:
         """What each component runs as, and why; with `gradients`, where the backward is run too.
 
-        Raises SpecError where `form` is illegal or `target` unknown.
+        `threads` of generated C++, for the estimates; as many as are of use where nothing is said. Raises SpecError
+        where `form` is illegal or `target` unknown.
         """
-        return self._plan(sizes, batch, length, form, described(machine_of(target, form)), gradients)
+        return self._plan(sizes, batch, length, form, machine_of(target, form, threads), gradients)
 
     def _plan(
         self,
@@ -312,16 +335,17 @@ class Compiled:
         batch: int,
         length: int,
         form: Form,
-        at: str | Machine,
+        machine: str | Machine,
         gradients: bool,
     ) -> Plan:
         from ssmc.plan.choose import choose
 
         batch, length = _count("batch", batch, 1), _count("length", length, 0)
+        chunk = 0 if isinstance(machine, str) else self.scheduling.chunk(_sizes(sizes) or {})
         with COMPILING:
             return choose(
                 self._windowed(sizes).analysis, form=form or "auto", sizes=_sizes(sizes), batch=batch, length=length,
-                machine=at, formulas=True, gradients=gradients,
+                machine=machine, formulas=True, gradients=gradients, chunk=chunk,
             )  # fmt: skip
 
     def runner(self, form: Form, backend: str | None) -> Runner:
@@ -385,8 +409,11 @@ class Compiled:
         after: str | None = None,
         adjoint: bool = False,
         json: bool = False,
+        threads: int | None = None,
     ) -> Any:
         """How the spec will run and why: text for a person, with `json` a dictionary for a program.
+
+        Where it runs as generated C++, with the schedule of each pass; the estimates are for so many `threads`.
 
         `after` prints the program after that pass instead: the step graph, or the kernel program after `lower`;
         `adjoint` the derived backward, as the text of a spec. Raises SpecError.
@@ -400,14 +427,29 @@ class Compiled:
                 return adjoint_text(self.graph).rstrip("\n")
         if after is not None and after != "lower":
             return explain.after_pass(self.graph, after)
-        plan = self.plan(_sizes(sizes), batch, length, form or "auto", target)
+        plan = self.plan(_sizes(sizes), batch, length, form or "auto", target, threads=threads)
         if after is not None:
             from ssmc.kernel.lower import lower
             from ssmc.kernel.printer import print_program
 
             return print_program(lower(plan)).rstrip("\n")
         request = explain.Request(sizes=_sizes(sizes) or {}, batch=int(batch), length=int(length))
-        return explain.as_json(plan, request) if json else explain.as_text(plan, request)
+        told = self._schedules(plan, request, machine_of(target, form, threads))
+        if json:
+            return explain.as_json(plan, request) | ({"schedule": told.json()} if told is not None else {})
+        text = explain.as_text(plan, request)
+        return "\n".join([text, "", *told.lines()]) if told is not None else text
+
+    def _schedules(self, plan: Plan, request: Request, at: str | Machine) -> Told | None:
+        """The schedule of each pass, where generated C++ runs a plan."""
+        from ssmc.plan.work import numbers
+        from ssmc.runtime.accounts import accounts
+
+        if isinstance(at, str):
+            return None
+        known, _ = numbers(plan.analysis.graph, request.sizes, request.batch, request.length)
+        with COMPILING:
+            return accounts(plan, known.axes, request.batch, request.length, at, self.scheduling)
 
     def check(self) -> Analysis:
         """The analysis of the spec; a spec that came this far is right."""

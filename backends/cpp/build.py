@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ import torch
 from ssmc.backends.cpp.module import KEYWORDS, CppModule, Variant, told_missing
 from ssmc.backends.cpp.signature import Printed, Slot
 from ssmc.backends.cpp.toolchain import toolchain
+from ssmc.backends.cpp.wishes import PassWishes
 from torch import Tensor
 
 from ssmc.expr import nodes as n
@@ -32,10 +33,22 @@ class Printer(Protocol):
         lanes: int,
         sizes: Mapping[str, int] | None,
         storage: Mapping[str, str],
+        wishes: PassWishes | None = None,
     ) -> Printed: ...
 
 
-def program_module(program: k.Program, printer: Printer, *, specialise: bool = True, asked: bool = True) -> Any:
+# What is asked of the schedules at some sizes; None are any.
+WishesAt = Callable[["Mapping[str, int] | None"], PassWishes]
+
+
+def program_module(
+    program: k.Program,
+    printer: Printer,
+    *,
+    specialise: bool = True,
+    asked: bool = True,
+    wishes: WishesAt | None = None,
+) -> Any:
     """A module of the contract of ../README.md. With `specialise`, sizes that come often have a library of their own.
     Where nobody `asked` for C++, PyTorch runs what the compiler refuses, with a warning.
 
@@ -48,21 +61,23 @@ def program_module(program: k.Program, printer: Printer, *, specialise: bool = T
     toolchain()
     arguments = arguments_of(program)
     return CppModule(
-        program.name, functools.partial(text_of, program, printer), ports(program), Start(program, arguments),
-        arguments=arguments, steps=bool(program.step), saves=saves(program),
+        program.name, functools.partial(text_of, program, printer, wishes=wishes), ports(program),
+        Start(program, arguments), arguments=arguments, steps=bool(program.step), saves=saves(program),
         constant_start=constant_start(program), specialise=specialise, otherwise=lambda: torch_module(program),
         asked=asked,
     )  # fmt: skip
 
 
-def text_of(program: k.Program, printer: Printer, variant: Variant) -> Printed:
+def text_of(program: k.Program, printer: Printer, variant: Variant, *, wishes: WishesAt | None = None) -> Printed:
     """The code of a variant for this machine."""
+    sizes = dict(variant.sizes) if variant.sizes is not None else None
     return printer(
         program,
         real=variant.real,
         lanes=toolchain().lanes(variant.real),
-        sizes=dict(variant.sizes) if variant.sizes is not None else None,
+        sizes=sizes,
         storage=dict(variant.storage),
+        **({"wishes": wishes(sizes)} if wishes is not None else {}),
     )
 
 

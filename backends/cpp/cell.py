@@ -20,7 +20,7 @@ from ssmc.backends.cpp.point import VECTOR, Code, Env, Index, Point
 from ssmc.backends.cpp.schedule import Schedule
 from ssmc.backends.cpp.texts import SCALAR, atom, enclosed, identity, indented, number_of, times, told
 from ssmc.backends.cpp.tiles import CHUNK, Tiles
-from ssmc.backends.cpp.value import Group, NotPrintable, Value
+from ssmc.backends.cpp.value import BEGUN, Group, NotPrintable, Value
 from ssmc.backends.cpp.values import Pass
 
 from ssmc.expr import nodes as n
@@ -239,7 +239,7 @@ class Cell(Access):
 
     def _sequential(self) -> list[str]:
         v, block = self.values, self.block
-        chunked = len([g for g in v.groups if g.values]) > 1 or v.starts or v.resets or v.after
+        chunked = len([g for g in v.groups if g.values]) > 1 or v.starts or v.resets or v.after or self._reads_begun()
         inner: list[str] = []
         if v.starts:
             inner += self._plain(v.starts)
@@ -265,6 +265,11 @@ class Cell(Access):
         if v.reverse:
             head = f"for (i64 chunk = (length - 1) / {block}; chunk >= 0 && length > 0; chunk--) {{"
         return [head, *indented([bounds, *inner]), "}"]
+
+    def _reads_begun(self) -> bool:
+        """Whether a step reads what its chunk begins with: a delay line's first steps."""
+        loads = n.postorder([v.value for g in self.values.groups for v in g.values])
+        return any(isinstance(x, n.Load) and self.values.buffers[x.buffer].role in BEGUN for x in loads)
 
     def _sweep(self, group: Group, nests: list[Nest]) -> list[str]:
         if not group.values:

@@ -14,20 +14,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib import resources
 
+from ssmc.backends.cpp.account import Account, account
 from ssmc.backends.cpp.cell import Cell
+from ssmc.backends.cpp.constants import constants
 from ssmc.backends.cpp.library_text import macros, support_text
 from ssmc.backends.cpp.library_text import names as support_names
 from ssmc.backends.cpp.nests import Nest
 from ssmc.backends.cpp.point import Env, Index
 from ssmc.backends.cpp.reductions import reduction
-from ssmc.backends.cpp.schedule import Schedule, choose
-from ssmc.backends.cpp.tiles import split
+from ssmc.backends.cpp.schedule import Schedule, choose, legal_axes
 from ssmc.backends.cpp.serial import Serial
 from ssmc.backends.cpp.signature import Printed, Signature, Slot
 from ssmc.backends.cpp.sweeps import Sweeps
-from ssmc.backends.cpp.texts import SCALAR, INDENT, indented, term, times
+from ssmc.backends.cpp.texts import INDENT, SCALAR, indented, term, times
+from ssmc.backends.cpp.tiles import split
 from ssmc.backends.cpp.value import BEGUN, NotPrintable
 from ssmc.backends.cpp.values import Pass
+from ssmc.backends.cpp.wishes import RULES, Legal, PassWishes, check
 
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
@@ -59,12 +62,16 @@ def print_program(
     sizes: Mapping[str, int] | None = None,
     storage: Mapping[str, str] | None = None,
     schedules: Mapping[int, Schedule] | None = None,
+    wishes: PassWishes | None = None,
 ) -> Printed:
-    """The C++ of a program. `sizes` are fixed in the text; the file takes any others as they come.
+    """The C++ of a program. `sizes` are fixed in the text; the file takes any others as they come. `wishes` are asked
+    of the schedules of the sequence's passes, `schedules` are taken in place of all.
 
-    Raises NotPrintable for what this backend has no code for.
+    Raises NotPrintable for what this backend has no code for, SpecError for wishes that no pass can have.
     """
-    return Printer(program, real, lanes, dict(sizes or {}), dict(storage or {}), dict(schedules or {})).printed()
+    printer = Printer(program, real, lanes, dict(sizes or {}), dict(storage or {}), dict(schedules or {}))
+    printer.wishes = wishes or PassWishes()
+    return printer.printed()
 
 
 def printable(program: k.Program) -> bool:
@@ -126,6 +133,9 @@ class Printer(Serial, Sweeps):
         self.part_axes: dict[str, Axes] = {}
         self.integers = False  # whether there is arithmetic of integers
         self.roles = {b.name: b for b in program.buffers}
+        self.wishes = PassWishes()
+        self.legal: list[Legal] = []
+        self.accounts: list[Account] = []
 
     # -- names ---------------------------------------------------------------------------------------------------
 
@@ -237,6 +247,7 @@ class Printer(Serial, Sweeps):
             self.fields = {}
             self.stepping = stepping
             parts += self._namespace(title, stepping)
+        check(self.graph, self.program.name, self.wishes, self.legal)
         body = "\n".join(parts)
         words = set(re.findall(r"[A-Za-z_]\w*", body))
         if self.integers:
@@ -244,7 +255,7 @@ class Printer(Serial, Sweeps):
         support = support_text(sorted(words & support_names()), self.real, self.lanes)  # type: ignore[arg-type]
         text = "\n".join([self._header(), support, body, ""])
         slots = tuple(s for s, _ in self._slots(False))
-        return Printed(text, Signature(slots, tuple(self.axes)))
+        return Printed(text, Signature(slots, tuple(self.axes)), tuple(self.accounts))
 
     def _header(self) -> str:
         lines = [f"// {self.program.name}: generated from a spec; {self.real}, {self.lanes} lanes."]
@@ -309,8 +320,11 @@ class Printer(Serial, Sweeps):
             for name, b in self.spare.items():
                 if self.identifier(name) not in self.fixed:
                     self._contiguous(self.identifier(name), b.axes, b.kind)
-            schedule = self.schedules.get(number) or choose(values, self._known_sizes(), self.lanes)
+            legal = self._legal(values, number, p.title)
+            schedule = self.schedules.get(number) or self._chosen(values, number)
             split(values, schedule, self._known_sizes(), self.lanes, self.width)
+            if not stepping:
+                self.accounts.append(account(values, schedule, number, p.title, self._known_sizes(), self.lanes, legal))
             passes += self._pass(values, schedule, number, p.title)
             calls.append(f"pass_{number}(c)")
         names = [x for x in self.fixed if x not in self.part_size]
@@ -341,6 +355,18 @@ class Printer(Serial, Sweeps):
         out += [f"}}  // namespace {title}", ""]
         out += [f'extern "C" i64 ssmc_{title}(const i64 *call) {{ return {title}::run(call); }}']
         return out
+
+    def _chosen(self, values: Pass, number: int) -> Schedule:
+        wish = self.wishes.for_pass(number) if not self.stepping else RULES
+        return choose(values, self._known_sizes(), self.lanes, constants().threads, wish)
+
+    def _legal(self, values: Pass, number: int, title: str) -> Legal | None:
+        """What a pass with a recurrence can have; kept for what is asked of the program."""
+        if self.stepping or not values.sequential:
+            return None
+        found = Legal(number, title, *legal_axes(values, self._known_sizes()))
+        self.legal.append(found)
+        return found
 
     def _known_sizes(self) -> dict[str, int]:
         return self.sizes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ssmc.diagnostics import Problem
+from ssmc.diagnostics import Problem, did_you_mean, listed
 
 MESSAGE_LINES, LINE_LENGTH = 6, 300
 
@@ -116,3 +116,33 @@ class NotInCpp(Problem):
     code: ClassVar[str] = "E766"
     title: ClassVar[str] = "`{name}` cannot be written as C++: {why}"
     helps: ClassVar[tuple[str, ...]] = ("`--backend torch` has code for everything",)
+
+
+@dataclass(frozen=True)
+class BadSchedule(Problem):
+    """A schedule asked for that is none."""
+
+    why: str
+
+    code: ClassVar[str] = "E767"
+    title: ClassVar[str] = "`schedule=` {why}"
+
+
+@dataclass(frozen=True)
+class CannotBeScheduled(Problem):
+    """An axis that cannot be what a schedule asks it to be: lanes, or shared among threads."""
+
+    axis: str
+    what: str
+    why: str
+    possible: tuple[str, ...]
+
+    code: ClassVar[str] = "E768"
+    title: ClassVar[str] = "the axis `{axis}` cannot be {what}: {why}"
+    label: ClassVar[str] = "declared here"
+
+    def extra_helps(self) -> tuple[str, ...]:
+        near = did_you_mean(self.axis, self.possible)
+        if not self.possible:
+            return (f"no axis of this spec can be {self.what}",)
+        return (*near, f"what can: {listed(self.possible)}")

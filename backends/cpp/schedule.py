@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from ssmc.backends.cpp.traffic import Traffic, traffic
 from ssmc.backends.cpp.value import Value
 from ssmc.backends.cpp.values import Pass
+from ssmc.backends.cpp.wishes import NONE, RULES, Wish
 
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
@@ -64,13 +65,15 @@ class Schedule:
         return "; ".join(parts)
 
 
-def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2) -> Schedule:
-    """The schedule of a pass by its structure and, where they are known, its sizes."""
+def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2, wish: Wish = RULES) -> Schedule:
+    """The schedule of a pass by its structure and, where they are known, its sizes; what someone asks for comes first,
+    as far as the pass can have it."""
+    wish = wish.within(*legal_axes(values, sizes))
     weights = _weights(values, sizes)
     if values.step:
         return _one_step(values, sizes, lanes, threads)
     if not values.sequential:
-        return Schedule(time=8 if _contracts(values) else 1, weights=weights)
+        return Schedule(time=wish.steps or (8 if _contracts(values) else 1), weights=weights)
     every = [v for g in values.groups for v in g.values]
     free = {a for a in parallel_axes(values) if _shared_fairly(a, every, sizes)}
     # along an axis of no elements there would be no cell, and nothing that lacks it would be computed
@@ -79,7 +82,7 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2)
     carries = [c for c in values.carries.values() if c.axes and c not in totals]
     carries += [c for cs in values.resets.values() for c in cs]
     mine = [v for g in values.groups if g.sequential for v in g.values] + carries
-    possible = {a for v in mine for a in v.axes if a not in (n.BATCH, n.LAG, n.TIME) and n.base_axis(a) == a}
+    possible = _possible_lanes(mine)
     common = {a for a in possible if all(a in c.axes for c in carries)}
 
     summed = {a for v in mine if v.op and any(set(c.axes) <= {*v.axes, *v.over} for c in carries) for a in v.over}
@@ -94,6 +97,8 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2)
     lane = max(sorted(common or possible), key=score, default=None)
     if lane is not None and sizes.get(lane, lanes) == 1:
         lane = None
+    if wish.lane is not None:
+        lane = wish.lane if wish.lane != NONE else None
     # an axis that is summed costs sums over cells: only where there is too little else to share among threads
     pure = free - {a for v in every for a in v.over}
     shared = set(pure)
@@ -102,6 +107,8 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2)
         if lane in shared and spare[0] != lane and sizes.get(lane, 0) >= ENOUGH * threads * lanes:
             break
         shared.add(spare.pop(0))
+    if wish.grid is not None:
+        shared = set(wish.grid)
     blocked = lane in shared
     grid = tuple(a for a in _ordered(values, shared) if a != lane)
     vectors = 1
@@ -113,6 +120,7 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2)
         vectors = min(whole, 4)
         if 4 < state <= REGISTERS:
             vectors = min(whole, max(1, REGISTERS // state))
+        vectors = min(whole, wish.vectors) if wish.vectors else vectors
     return Schedule(grid, lane, blocked, vectors, chunks=chunks_apart(values), weights=weights)
 
 
@@ -138,6 +146,21 @@ def _operations(v: Value, sizes: Mapping[str, int]) -> int:
     each = sum(OPS[x.op].cost for x in nodes if isinstance(x, n.Map) and x not in v.stands)
     axes = {*v.axes, *v.over} - {n.BATCH, n.TIME, n.LAG}
     return (each + 1) * math.prod(sizes.get(n.base_axis(a), 1) for a in axes)
+
+
+def legal_axes(values: Pass, sizes: Mapping[str, int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The axes that can be lanes, and those that threads can share, of a pass with a recurrence."""
+    if values.step or not values.sequential:
+        return (), ()
+    carries = [c for c in values.carries.values() if c.axes]
+    carries += [c for cs in values.resets.values() for c in cs]
+    mine = [v for g in values.groups if g.sequential for v in g.values] + carries
+    shared = {a for a in parallel_axes(values) if sizes.get(a) != 0}
+    return tuple(_ordered(values, _possible_lanes(mine))), tuple(_ordered(values, shared))
+
+
+def _possible_lanes(mine: list[Value]) -> set[str]:
+    return {a for v in mine for a in v.axes if a not in (n.BATCH, n.LAG, n.TIME) and n.base_axis(a) == a}
 
 
 def _shared_fairly(axis: str, every: list[Value], sizes: Mapping[str, int]) -> bool:

@@ -9,7 +9,7 @@ from ssmc.backends.cpp.cell import Cell
 from ssmc.backends.cpp.nests import Nest
 from ssmc.backends.cpp.point import Env, Index, Point
 from ssmc.backends.cpp.reductions import joined
-from ssmc.backends.cpp.texts import SCALAR, INDENT, identity, indented
+from ssmc.backends.cpp.texts import INDENT, SCALAR, identity, indented
 from ssmc.backends.cpp.value import Value
 
 from ssmc.expr import nodes as n

@@ -12,10 +12,13 @@ the same slots without their dimensions `@time`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ssmc.expr.nodes import TIME, Axes, Kind
 from ssmc.step.nodes import Depth
+
+if TYPE_CHECKING:
+    from ssmc.backends.cpp.account import Account
 
 Role = Literal["input", "param", "state", "given", "output", "new_state", "saved"]
 WRITTEN: tuple[Role, ...] = ("output", "new_state", "saved")
@@ -68,7 +71,8 @@ class Signature:
 
 @dataclass(frozen=True)
 class Printed:
-    """Generated C++, and what its functions take."""
+    """Generated C++, what its functions take, and how the passes of its sequence run."""
 
     text: str
     signature: Signature
+    passes: tuple[Account, ...] = ()

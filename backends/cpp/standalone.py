@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ssmc.backends.cpp import alone, cache
-from ssmc.backends.cpp.build import Printer, grows, text_of
+from ssmc.backends.cpp.build import Printer, WishesAt, grows, text_of
 from ssmc.backends.cpp.module import SEQUENCE, STEP, Real, Variant
 from ssmc.backends.cpp.problems import NotInCpp
 from ssmc.backends.cpp.signature import WRITTEN, Printed, Slot
@@ -40,12 +40,14 @@ def library(text: str, name: str) -> bytes:
     return cache.compiled(text, name).library.read_bytes()
 
 
-def printed_for(program: k.Program, printer: Printer, real: Real, sizes: Mapping[str, int]) -> Printed:
+def printed_for(
+    program: k.Program, printer: Printer, real: Real, sizes: Mapping[str, int], wishes: WishesAt | None = None
+) -> Printed:
     """The C++ of a program. Raises SpecError where this backend has no code for it."""
     if grows(program):
         raise SpecError([NotInCpp(None, program.name, "a state holds the whole past, and grows with every step")])
     try:
-        return text_of(program, printer, Variant(real, (), tuple(sorted(sizes.items())) or None))
+        return text_of(program, printer, Variant(real, (), tuple(sorted(sizes.items())) or None), wishes=wishes)
     except NotPrintable as missing:
         raise SpecError([NotInCpp(None, program.name, str(missing))]) from missing
 

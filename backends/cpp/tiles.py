@@ -21,7 +21,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import networkx as nx
-
 from ssmc.backends.cpp.nests import pointwise
 from ssmc.backends.cpp.schedule import REGISTERS, Schedule, moves
 from ssmc.backends.cpp.value import Group, Value

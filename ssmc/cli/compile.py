@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,7 @@ from ssmc.cli.options import (
     form_option,
     json_option,
     load,
+    schedule_option,
     size_option,
     spec_argument,
 )
@@ -21,6 +22,7 @@ from ssmc.cli.terminal import print_json
 from ssmc.diagnostics import SpecError
 
 if TYPE_CHECKING:
+    from ssmc.api import Compiled
     from ssmc.backends.cpp.module import Real
     from ssmc.backends.cpp.signature import Printed
     from ssmc.kernel.nodes import Program
@@ -49,6 +51,7 @@ def _emit(_: click.Context, parameter: click.Parameter, value: str | None) -> tu
 @backend_option
 @form_option
 @size_option
+@schedule_option
 @click.option(
     "--dtype",
     type=click.Choice(tuple(PRECISIONS)),
@@ -70,6 +73,7 @@ def compile_(
     backend: str,
     form: str,
     sizes: dict[str, int],
+    schedule: Any,
     dtype: str | None,
     emit: tuple[str, ...],
     out: Path | None,
@@ -80,14 +84,15 @@ def compile_(
     The module needs torch, and not ssmc. As C++ it goes with a library beside it, and with the source that the library
     is made from again on another machine; sizes that are given are fixed in it. Either all files are written or none.
     """
-    if backend == "torch" and (emit or dtype):
-        raise click.UsageError(f"{'--emit' if emit else '--dtype'} goes with --backend cpp")
+    if backend == "torch" and (emit or dtype or schedule):
+        option = "--emit" if emit else "--dtype" if dtype else "--schedule"
+        raise click.UsageError(f"{option} goes with --backend cpp")
     if out is None and (len(emit) != 1 or emit[0] not in TEXTS):
         raise click.UsageError("say where the files go: --out DIR")
     if backend == "torch" and out is not None:
         made = load(where).save(out, backend, chosen_form(form), sizes=sizes or None)
     else:
-        found = _native(where, form, sizes, dtype or "float32", emit or ("cpp", "lib", "module"))
+        found = _native(load(where, schedule), form, sizes, dtype or "float32", emit or ("cpp", "lib", "module"))
         if out is None:
             click.echo(next(iter(found.values())).decode("utf-8"), nl=False)
             return
@@ -103,17 +108,20 @@ def compile_(
             click.echo(path)
 
 
-def _native(where: Target, form: str, sizes: dict[str, int], dtype: str, kinds: tuple[str, ...]) -> dict[str, bytes]:
+def _native(
+    compiled: Compiled, form: str, sizes: dict[str, int], dtype: str, kinds: tuple[str, ...]
+) -> dict[str, bytes]:
     """The files of a spec in C++, by name. Raises SpecError."""
     from ssmc.backends.cpp import standalone
     from ssmc.backends.cpp.printer import print_program
     from ssmc.kernel.lower import lower
 
-    compiled, real = load(where), PRECISIONS[dtype]
+    real = PRECISIONS[dtype]
 
     def printed(form: str) -> tuple[Program, Printed]:
         program = lower(compiled.plan(sizes or None, form=chosen_form(form), target="cpp"))
-        return program, standalone.printed_for(program, print_program, real, sizes)
+        wishes = compiled.scheduling.passes
+        return program, standalone.printed_for(program, print_program, real, sizes, wishes)
 
     try:
         program, text = printed(form)

@@ -65,7 +65,8 @@ def doctor(ctx: click.Context, calibrate: bool, as_json: bool) -> None:
         findings = machine_findings()
     else:
         backends = [Finding("backend", name, "installed") for name in BACKENDS]
-        findings = [*_versions(), *_compilers(), *_native(), *machine_findings(), *_accelerators(), *backends]
+        findings = [*_versions(), *_compilers(), *_native(), *machine_findings(), *_tuned(), *_accelerators()]
+        findings += backends
         findings.append(_self_check())
     healthy = all(f.ok is not False for f in findings)
     if as_json:
@@ -184,6 +185,14 @@ def machine_findings() -> list[Finding]:
         Finding(topic, "10^9 exp/s", rate(c.exps, 1e9, 1)),
         Finding(topic, "µs", f"{c.call * 1e6:.1f} a call, {c.region * 1e6:.2f} a region of threads"),
     ]
+
+
+def _tuned() -> list[Finding]:
+    """The schedules that were tuned for this user, those for other compilers too."""
+    from ssmc.backends.cpp.tuned import everything
+
+    found = [(file, x) for file, x in everything()]
+    return [Finding("tuned", file.stem, x if isinstance(x, str) else x.told()) for file, x in found]
 
 
 def _accelerators() -> list[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,6 +32,27 @@ def _sizes(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]
     return sizes
 
 
+def _schedule(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Any:
+    """`lane=N,chunk=64`, `grid=D+H`, `backward:lane=N`, `forward.2:vectors=2`; `rules`."""
+    if values == ("rules",):
+        return "rules"
+    asked: dict[str, Any] = {}
+    for value in values:
+        where, colon, rest = value.rpartition(":")
+        own = asked.setdefault(where.strip(), {}) if colon else asked
+        for pair in rest.split(","):
+            key, equals, text = (part.strip() for part in pair.partition("="))
+            if not equals or not key or not text:
+                why = "is not of the form KEY=VALUE,…, for example lane=N,grid=D+H,chunk=64 or backward:lane=N"
+                raise click.BadParameter(f"`{value}` {why}", param=parameter)
+            made: Any = int(text) if text.isdecimal() else text
+            if key == "grid":
+                made = [] if text == "none" else text.split("+")
+            if own.setdefault(key, made) != made:
+                raise click.BadParameter(f"two values for `{key}`", param=parameter)
+    return asked or None
+
+
 def _target(_: click.Context, __: click.Parameter, value: str) -> Target:
     return target(value)
 
@@ -49,19 +70,27 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 form_option = click.option(
     "--form", type=click.Choice(FORMS), default="auto", show_default=True, help="How a component is run over time."
 )
+schedule_option = click.option(
+    "--schedule",
+    multiple=True,
+    metavar="[WHERE:]KEY=VALUE,…",
+    callback=_schedule,
+    help="What generated C++ is to do: lane=AXIS, grid=AXIS+AXIS, vectors=INT, chunk=INT; of forward:, backward:, or "
+    "one pass of them, backward.2:. `rules` alone: what the compiler chooses, whatever was tuned.",
+)
 backend_option = click.option(
     "--backend", type=click.Choice(BACKENDS), default="torch", show_default=True, help="What prints and runs the code."
 )
 
 
-def load(where: Target) -> Compiled:
-    """The compiled spec of a target; `-` reads the standard input. Raises SpecError."""
+def load(where: Target, schedule: Any = None) -> Compiled:
+    """The compiled spec of a target; `-` reads the standard input. `schedule` as in `ssmc.load`. Raises SpecError."""
     from ssmc.api import Compiled
     from ssmc.syntax.parser import parse
     from ssmc.syntax.reader import choose_spec
 
     source = read_target(where)
-    return Compiled(choose_spec(parse(source), where.name, where.choice), source)
+    return Compiled(choose_spec(parse(source), where.name, where.choice), source, schedule)
 
 
 def chosen_form(form: str) -> str | None:

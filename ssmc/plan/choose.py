@@ -46,6 +46,7 @@ def choose(
     gradients: bool = False,
     saves: Collection[str] | None = None,
     resumes: int = 0,
+    chunk: int = 0,
 ) -> Plan:
     """The plan for a request.
 
@@ -53,10 +54,11 @@ def choose(
     the states it names, where it must be legal. A name may end in a chunk length: `scan:128`, `recurrent:0` (the whole
     sequence). `gradients` chooses for a forward that autograd records. `saves` are registers that a forward saves for
     its backward where chunks begin, as many of them as it can (`needed` of saving.py says which); `resumes` is the
-    length of those chunks, where the plan is the backward's. `formulas` fills in the costs' text and the lengths at
-    which the choice flips. Raises SpecError: no such form, not legal, no such target.
+    length of those chunks, where the plan is the backward's. `chunk` is a length for all chunks of the forward, where
+    the form does not say one; 0 chooses. `formulas` fills in the costs' text and the lengths at which the choice flips.
+    Raises SpecError: no such form, not legal, no such target.
     """
-    plan = _choose(analysis, form, sizes, batch, length, machine, formulas, gradients, saves, resumes)
+    plan = _choose(analysis, form, sizes, batch, length, machine, formulas, gradients, saves, resumes, chunk)
     return _with_running_sums(plan, form, sizes, batch, length, machine, resumes) if resumes else plan
 
 
@@ -109,6 +111,7 @@ def _choose(
     gradients: bool = False,
     saves: Collection[str] | None = None,
     resumes: int = 0,
+    given_chunk: int = 0,
 ) -> Plan:
     at = find_machine(machine)
     asked = _asked(analysis, form)
@@ -123,19 +126,20 @@ def _choose(
         choices.append(_choice(analysis, component, found, wanted, form, at, states))
     lengths = {i: w.chunk for i, w in asked.items() if w.chunk is not None}
     choices = _together(analysis, choices, set(lengths))
-    settled = next((chunk for chunk in lengths.values() if chunk), 0)
+    asked_chunk = given_chunk if not lengths else 0
+    settled = next((chunk for chunk in lengths.values() if chunk), asked_chunk)
     if at.stepwise and not asked:
-        choices = in_segments(analysis, choices, q, at, resumes > 0, resumes or (SHORT if saves else 0))
-        settled = SHORT if any(c.segments for c in choices) else settled
+        choices = in_segments(analysis, choices, q, at, resumes > 0, resumes or asked_chunk or (SHORT if saves else 0))
+        settled = settled or (SHORT if any(c.segments for c in choices) else 0)
     saving = cut_for_backward(analysis, choices, saves, q, at, settled) if saves else None
-    if chunk := saving.chunk if saving is not None else resumes:
+    if chunk := saving.chunk if saving is not None else resumes or asked_chunk:
         choices = [replace(c, chunk=chunk) if c.chunk else c for c in choices]
     if formulas:
         choices = [
             _with_flips(analysis, component, choice, asked.get(component.index), sizes or {}, batch, at, gradients)
             for component, choice in zip(analysis.components, choices, strict=True)
         ]
-    said = _said(analysis, choices, form, sizes, batch, length, at) if formulas else ""
+    said = _said(analysis, choices, form, sizes, batch, length, at, given_chunk) if formulas else ""
     return Plan(analysis, tuple(choices), said, at.name, saving)
 
 
@@ -147,10 +151,13 @@ def _said(
     batch: int,
     length: int,
     at: Machine,
+    chunk: int = 0,
 ) -> str:
     """What the backward of the same request keeps, as a sentence."""
     registers = needed(analysis.graph)
-    plan = choose(analysis, form=form, sizes=sizes, batch=batch, length=length, machine=at, saves=registers)
+    plan = choose(
+        analysis, form=form, sizes=sizes, batch=batch, length=length, machine=at, saves=registers, chunk=chunk
+    )
     pairs = zip(analysis.components, choices, plan.choices, strict=True)
     others = {", ".join(c.registers): now.form for c, alone, now in pairs if alone.form != now.form}
     sums: list[str] = []

@@ -90,7 +90,11 @@ class _Lined:
 def _operator(
     of: Operator, graph: StepGraph, step: str, given: Sequence[str], returned: Sequence[str], lines: dict[str, str]
 ) -> Operator:
-    programs = Programs(graph.name, lambda: analyse(graph), derived=True, forward=of.programs, lines=lines)
+    asked = of.programs.scheduling
+    programs = Programs(
+        graph.name, lambda: analyse(graph), derived=True, forward=of.programs, lines=lines,
+        scheduling=asked.derived(step.startswith("backward")) if asked is not None else None,
+    )  # fmt: skip
     return Operator(graph, programs, of.route, f"{of.key}/{step}", given, returned, of.axes)
 
 

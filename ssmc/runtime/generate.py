@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ssmc.diagnostics import SpecError
 from ssmc.runtime import problems
 from ssmc.runtime.recent import COMPILING, Recent
+from ssmc.runtime.schedules import Scheduling, machine_here
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +74,7 @@ class Programs:
 
     `analysis` may be a function, asked when the first program is made. `forward` is the analysis of what the graph is
     the backward of, with the delay lines that became states (`ssmc.adjoint.graph.Adjoint.lines`). `derived`: nobody who
-    asks for a form has seen the graph; it is taken where it is legal.
+    asks for a form has seen the graph; it is taken where it is legal. `scheduling` is what is asked of C++ schedules.
     """
 
     def __init__(
@@ -83,8 +84,10 @@ class Programs:
         derived: bool = False,
         forward: Programs | None = None,
         lines: Mapping[str, str] | None = None,
+        scheduling: Scheduling | None = None,
     ) -> None:
         self.name = name
+        self.scheduling = scheduling
         self._analysis = analysis
         self.derived, self._forward, self._lines = derived, forward, lines or {}
         self.plans: Recent[Any, Plan] = Recent(256)
@@ -147,18 +150,20 @@ class Programs:
         batch, length = rounded(batch), rounded(length)
         backend = backend_of(route, target)
         target = "cpp" if backend == "cpp" else target
+        chunk = self.scheduling.chunk(sizes) if backend == "cpp" and self.scheduling is not None else 0
 
         def plan() -> Plan:
             asked = legal(self.analysis, route.form) if self.derived else route.form
             made = choose(
-                self.analysis, form=asked or "auto", sizes=sizes, batch=batch, length=length, machine=described(target),
-                gradients=gradients, saves=self.needed if saves else None, resumes=resumes.chunk if resumes else 0,
+                self.analysis, form=asked or "auto", sizes=sizes, batch=batch, length=length,
+                machine=described(target), gradients=gradients, saves=self.needed if saves else None,
+                resumes=resumes.chunk if resumes else 0, chunk=chunk,
             )  # fmt: skip
             if isinstance(saves, Saved):
                 made = replace(cut(made, saves.chunk), saving=Saving(saves.chunk, saves.registers))
             return made
 
-        key = (tuple(sizes.items()), batch, length, route.key[0], target, gradients, saves, resumes)
+        key = (tuple(sizes.items()), batch, length, route.key[0], target, gradients, saves, resumes, chunk)
         return self.plans.get(key, plan), backend
 
     def saving(self, sizes: Mapping[str, int], batch: int, length: int, target: str, route: Route) -> Saved | None:
@@ -180,7 +185,7 @@ class Programs:
             program = lower_resuming(plan, before, resumes.chunk, resumes.registers, self._lines)
         else:
             program = lower_saving(plan)
-        made = generate(program, self.name, backend, asked)
+        made = generate(program, self.name, backend, asked, self.scheduling)
         return replace(made, chunk=program.saving, saved=saved_by(program))
 
 
@@ -207,7 +212,13 @@ def _of(register: str, name: str) -> bool:
     return register.removesuffix("_dot").removeprefix("d_") == name
 
 
-def generate(program: kernel.Program, name: str, backend: str | None = None, asked: bool = True) -> Program:
+def generate(
+    program: kernel.Program,
+    name: str,
+    backend: str | None = None,
+    asked: bool = True,
+    scheduling: Scheduling | None = None,
+) -> Program:
     """A kernel program, built and loaded; `asked`: by someone who wants this backend and no other."""
     from ssmc.backends.torch.build import load, source
     from ssmc.runtime.program import Program
@@ -216,7 +227,8 @@ def generate(program: kernel.Program, name: str, backend: str | None = None, ask
         from ssmc.backends.cpp.build import program_module
         from ssmc.backends.cpp.printer import print_program
 
-        return Program(program_module(program, print_program, asked=asked))
+        wishes = scheduling.passes if scheduling is not None else None
+        return Program(program_module(program, print_program, asked=asked, wishes=wishes))
     text = source(program)
     return Program(load(text, name), text)
 
@@ -238,19 +250,14 @@ def backend_of(route: Route, target: str) -> str:
     return "cpp" if available() else "torch"
 
 
-def machine_of(target: str, form: Form = None) -> str:
+def machine_of(target: str, form: Form = None, threads: int | None = None) -> str | Machine:
     """The description of the machine that plans for a target are made for: a CPU's is that of the backend it gets."""
-    return "cpp" if target == "cpu" and backend_of(Route(form), target) == "cpp" else target
+    return described("cpp" if target == "cpu" and backend_of(Route(form), target) == "cpp" else target, threads)
 
 
-def described(target: str) -> str | Machine:
-    """The machine that plans are made for: of generated C++ with the cores that this process may use."""
-    if target != "cpp":
-        return target
-    from ssmc.backends.cpp.constants import constants
-    from ssmc.plan.machines import machine
-
-    return replace(machine(target), cores=constants().threads)
+def described(target: str, threads: int | None = None) -> str | Machine:
+    """A target, or what is known of this machine where generated C++ runs on it."""
+    return machine_here(threads) if target == "cpp" else target
 
 
 def _other_form(form: Form) -> bool:

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ssmc.backends.cpp import toolchain
 
 PAGES = ("README.md", "docs/calling.md", "docs/walkthrough.md")
+PAGES_OF_CPP = ("docs/schedules.md",)  # where generated C++ is the default, as it is for users with a compiler
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,13 @@ def shell(command: str, directory: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+@pytest.mark.skipif(not toolchain.available(), reason="no C++ compiler here")
+@pytest.mark.parametrize("name", PAGES_OF_CPP)
+def test_the_blocks_of_a_page_of_cpp(name: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSMC_BACKEND")
+    test_the_blocks_of_a_page(name, root, tmp_path)
 
 
 @pytest.mark.parametrize("name", PAGES)
