@@ -132,7 +132,7 @@ def _joins(first: Nest, later: Nest, of: Pass) -> bool:
 
 def pointwise(v: Value, read: Value, of: Pass) -> bool:
     """Whether `v` reads `read` only where it stands itself."""
-    found = True
+    found = read not in v.spread
 
     def walk(node: Node, moved: frozenset[str], root: bool) -> None:
         nonlocal found

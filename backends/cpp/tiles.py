@@ -330,6 +330,7 @@ class _Split:
 
     def _redirect(self, v: Value, made: Mapping[Value, Value]) -> None:
         """Let a value read copies in place of what they were made from."""
+        v.instead = {r: made.get(x, x) for r, x in v.instead.items()}  # of a copy of a copy
         for r in (*v.reads, *v.old):
             if r in made:
                 v.instead[r] = made[r]

@@ -57,6 +57,18 @@ SPECS = {
         output y[V] = sum[K](n*S) + sum[K](Z)
         output m = max[V](sum[K](Z*a))
     """,
+    # what a chunk computes again of narrow and of wide states is read some steps before
+    "lines of what is computed again": """
+        axis H, K, V
+        input z[K], v[V], x, q[K]
+        param p[H, K]
+        state g[H, K]
+        state S[H, K, V]
+        g = 0.9*g + tanh(z)*p
+        k = sin(g)
+        S = sigmoid(x)*S + v*prev(k, 2) + 0.3*k*v
+        output y[V] = sum[H, K](q*prev(k)*S)
+    """,
     "backwards in time, complex": """
         axis K, V
         input k[K], v[V], q[K] complex
@@ -154,6 +166,18 @@ def test_as_the_oracle(name: str, sizes: dict[str, int], dtype: torch.dtype, len
         assert grad is not None, k
         assert _gap(grad, x.grad) < 50 * TOLERANCE[dtype], f"gradient of {k}"
     assert any(split), "no pass has tiles"
+
+
+@pytest.mark.parametrize("name", ["lines of what is computed again", "decays of rows"])
+def test_in_segments(name: str) -> None:
+    """Summaries of wide states: what a level computes again is computed again in the next."""
+    spec = ssmc.compile("ssm tried\n" + SPECS[name])
+    sizes = {a.name: SIZES[0][a.name] for a in spec.graph.axes if a.name in SIZES[0]}
+    values = _values(spec, sizes, torch.float64, 13)
+    found, state = spec(**values, backend="cpp", form="scan:5", return_state=True)
+    wanted, last = spec(**values, backend="cpp", form="recurrent:5", return_state=True)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(state, last)
 
 
 def test_the_number_of_threads_changes_no_bit() -> None:
