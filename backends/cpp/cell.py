@@ -89,7 +89,7 @@ class Cell(Access):
         """Values outside the sweeps."""
         v = self.values
         carried = [*v.carries.values(), *(c for cs in v.resets.values() for c in cs)]
-        return [*v.after, *v.final, *v.starts, *(x for c in carried for x in c.before)]
+        return [*v.after, *v.final, *v.starts, *v.held, *(x for c in carried for x in c.before)]
 
     def _commit(self) -> None:
         """Which carries take their next value in place: nobody reads the old one afterwards."""
@@ -113,7 +113,7 @@ class Cell(Access):
 
     def _lines(self) -> list[str]:
         v = self.values
-        body: list[str] = []
+        body = self._plain(v.held)
         for c in v.carries.values():
             body += self._fill(c, c.value)
         if self.step or not v.sequential:
@@ -423,18 +423,22 @@ class Cell(Access):
             if v.op:  # over the steps alone
                 point = Point(self, env, v, known)
                 code = point.converted(point.code(v.value), v.kind)
-                out.append(told(self.added(v, code, env), v))
+                out.append(told(self.added(v, code, env, point.factors(v.value)), v))
                 continue
             out += self._computed(v, env, known, late)
         return [*out, *late]
 
-    def added(self, v: Value, code: Code, env: Env) -> str:
-        """One step's part of a sum over the steps."""
+    def added(self, v: Value, code: Code, env: Env, product: tuple[Code, Code] | None = None) -> str:
+        """One step's part of a sum over the steps, and its factors where it is a product of complex numbers."""
         home = v.total if v.total is not None else v
         if v.op != "sum":
             raise NotPrintable(f"{v.op} over the steps")
         before = self.array(home, Point(self, env, None, {}))
-        after = Code(f"{before.text} + {code.text}", 75, v.kind, before.lanes or code.lanes)
+        lanes = before.lanes or code.lanes
+        if product is not None and before.kind == "complex":
+            after = Code(f"fused({', '.join(c.text for c in (*product, before))})", 100, v.kind, lanes)
+        else:
+            after = Code(f"{before.text} + {code.text}", 75, v.kind, lanes)
         return self._assign(home, after, env)
 
     def _computed(self, v: Value, env: Env, known: dict[Value, str], late: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ssmc.backends.cpp.library_text import CONDITION_OPERATORS
 from ssmc.backends.cpp.library_text import OPERATORS as FUNCTIONS
+from ssmc.backends.cpp.parts import PARTLY_REAL
 from ssmc.backends.cpp.value import NotPrintable, Value
 from ssmc.backends.cpp.values import Pass
 
@@ -197,7 +198,15 @@ class Point:
             simple = self._power(args[0], node.args[1].value)
             if simple is not None:
                 return simple
+        if op == "cast_complex" or (op in ("real", "conj") and args[0].kind == "real"):
+            # a complex number without an imaginary part stays a real one until an operator needs the other
+            return self.converted(args[0], "real") if args[0].kind != "complex" else args[0]
+        if op not in PARTLY_REAL:
+            args = [
+                self.converted(c, x.kind) if x.kind == "complex" else c for c, x in zip(args, node.args, strict=True)
+            ]
         kinds = [c.kind for c in args]
+        kind = "real" if node.kind == "complex" and op in PARTLY_REAL and "complex" not in kinds else node.kind
         if op == "where":
             joined = join_kinds(*kinds[1:])
             args = [args[0], *(self.converted(c, joined) for c in args[1:])]
@@ -212,12 +221,12 @@ class Point:
             rule = OPS[op].rule(*[joined] * len(args))
             if rule in ("real", "complex") and joined == "int":
                 joined = "real"
-            if joined == "complex" and op in ("add", "sub", "mul", "div"):
+            if joined == "complex" and op in PARTLY_REAL:
                 # a real beside a complex number stays one: half the work
                 args = [self.converted(c, max("real", c.kind, key=_KINDS.index)) for c in args]
             else:
                 args = [self.converted(c, joined) for c in args]
-        fused = self.fused(node.args, args) if op == "add" and node.kind == "complex" else None
+        fused = self.fused(node.args, args) if op == "add" and kind == "complex" else None
         if fused is not None:
             return fused
         style, text = FUNCTIONS[op]
@@ -225,16 +234,16 @@ class Point:
             style, text = CONDITION_OPERATORS[op]
         lanes = any(c.lanes for c in args)
         if op == "phi":
-            return Code(f"{text}<{self.number(node.args[1])}>({args[0].text})", ATOM, node.kind, lanes)
+            return Code(f"{text}<{self.number(node.args[1])}>({args[0].text})", ATOM, kind, lanes)
         if style == "infix":
             level = _LEVEL[text]
             left, right = (self._operand(c, lanes, level + (1 if j else 0)) for j, c in enumerate(args))
-            return Code(f"{left} {text} {right}", level, node.kind, lanes)
+            return Code(f"{left} {text} {right}", level, kind, lanes)
         if style == "prefix":
             inner = args[0].text if args[0].level >= 90 else f"({args[0].text})"
-            return Code(f"{text}{inner}", 85, node.kind, lanes)
+            return Code(f"{text}{inner}", 85, kind, lanes)
         parts = [self.as_lanes(c) if lanes else self.number_of(c) for c in args]
-        return Code(f"{text}({', '.join(parts)})", ATOM, node.kind, lanes)
+        return Code(f"{text}({', '.join(parts)})", ATOM, kind, lanes)
 
     def factors(self, node: Node) -> tuple[Code, Code] | None:
         """The factors of a product of complex numbers that is written out here."""

@@ -17,6 +17,7 @@ from importlib import resources
 from ssmc.backends.cpp.account import Account, account
 from ssmc.backends.cpp.cell import Cell
 from ssmc.backends.cpp.constants import constants
+from ssmc.backends.cpp.held import hold
 from ssmc.backends.cpp.library_text import macros, support_text
 from ssmc.backends.cpp.library_text import names as support_names
 from ssmc.backends.cpp.nests import Nest
@@ -325,6 +326,7 @@ class Printer(Serial, Sweeps):
             split(values, schedule, self._known_sizes(), self.lanes, self.width)
             if not stepping:
                 self.accounts.append(account(values, schedule, number, p.title, self._known_sizes(), self.lanes, legal))
+            hold(values, schedule, self._known_sizes(), self.lanes, self.width)
             passes += self._pass(values, schedule, number, p.title)
             calls.append(f"pass_{number}(c)")
         names = [x for x in self.fixed if x not in self.part_size]

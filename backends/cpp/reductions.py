@@ -56,7 +56,8 @@ class _Reduction:
         self.sums = [v for v in self.sums if v not in self.terms]
         self.results = [a for a in nest.axes if a not in self.over and a != nest.lane]
         self.across = [v for v in self.sums if self.lane in v.over]
-        if not self.over and self.across and self.results and self._looped(self.results[-1]):
+        lanes_only = bool(self.across) and len(self.across) == len(self.sums)
+        if not self.over and lanes_only and self.results and self._looped(self.results[-1]):
             self.over = [self.results.pop()]
         self.inner = [v for v in self.across if not any(a in v.over for a in self.over)] if self.over else []
         self.together = self._together()
@@ -267,22 +268,27 @@ class _Reduction:
                 out.append(_told(self._keep(v, code, env), v))
                 continue
             if not self._reduces(v):  # over the steps alone
-                out.append(_told(cell.added(v, code, env), v))
+                out.append(_told(cell.added(v, code, env, point.factors(v.value)), v))
                 continue
-            product = self._product(v, point, place(v)) if v not in self.across else ""
+            partly = v in self.across and not self._full()
+            product = "" if partly else self._product(v, point, place(v))
             if product:
                 out.append(_told(product, v))
                 continue
             term = code.text if code.lanes or self.lane is None else f"splat({code.text})"
-            if v in self.across:
+            if partly:
                 assert self.lane is not None
-                size = cell.size(self.lane)
-                blocked = cell.schedule.blocked and self.lane == cell.schedule.lane
-                width = self.printer.lanes * (cell.schedule.vectors if blocked else 1)
-                if not (size.isdigit() and int(size) % width == 0):
-                    term = f"first({term}, {env[self.lane].left}, {identity(v.op, v.kind)})"
+                term = f"first({term}, {env[self.lane].left}, {identity(v.op, v.kind)})"
             out.append(_told(joined(v.op, place(v), term), v))
         return [*out, *late]
+
+    def _full(self) -> bool:
+        """Whether no vector of the lane reaches beyond its end."""
+        assert self.lane is not None
+        size, schedule = self.cell.size(self.lane), self.cell.schedule
+        blocked = schedule.blocked and self.lane == schedule.lane
+        width = self.printer.lanes * (schedule.vectors if blocked else 1)
+        return size.isdigit() and int(size) % width == 0
 
     def _product(self, v: Value, point: Point, place: str) -> str:
         """A product of complex numbers, or its real part, added to a sum."""

@@ -15,6 +15,7 @@ chunk.
 from __future__ import annotations
 
 from ssmc.backends.cpp.lines import Lines
+from ssmc.backends.cpp.parts import part_of_sum, without_imaginary_part
 from ssmc.backends.cpp.placing import join_totals, sink
 from ssmc.backends.cpp.value import (
     AFTER,
@@ -71,6 +72,7 @@ class Pass(Lines):
         self.totals: list[Value] = []
         self.after: list[Value] = []  # when all steps of a chunk are done
         self.final: list[Value] = []
+        self.held: list[Value] = []  # the same at every step: fetched before the loops
         self.starts: list[Value] = []  # stored at the beginning of a chunk: boundaries
         self.resets: dict[int, list[Value]] = {}  # carries that begin again in each chunk, by group
         self.names: set[str] = set()
@@ -363,7 +365,8 @@ class Pass(Lines):
             )
             self.of[node] = v
             return v
-        v = Value(self.fresh(name), axes, node.kind, node, timed=timed, span=span)
+        kind: Kind = "real" if without_imaginary_part(node, self.of, self.named) else node.kind
+        v = Value(self.fresh(name), axes, kind, node, timed=timed, span=span)
         if isinstance(node, n.Reduce):
             v.op, v.over, v.value = node.op, node.over, node.arg
         elif serial(node):
@@ -501,13 +504,11 @@ class Pass(Lines):
             # a Reduce or the like inside an expression: a value by a name that says what it is
             self._stand(v, node, self._value(f"{v.name.removeprefix('store ')}_{word(node)}", node, v.span))
             return
+        part = part_of_sum(node, self.arena)
+        if part is not None:
+            self._stand(v, node, self._value(f"{v.name.removeprefix('store ')}_sum", part, v.span))
+            return
         match node:
-            case n.Map(op="real" | "imag" as part, args=(n.Reduce(op="sum", kind="complex") as whole,)) if (
-                n.TIME not in whole.over
-            ):
-                # the other part is nobody's: only this one is summed
-                summed = self.arena.reduce("sum", self.arena.map(part, whole.arg), whole.over)
-                self._stand(v, node, self._value(f"{v.name.removeprefix('store ')}_sum", summed, v.span))
             case n.Local(name=name):
                 self._local(v, name)
             case n.Load(buffer=buffer) if buffer in self.scratch:

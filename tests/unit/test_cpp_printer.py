@@ -102,6 +102,14 @@ SPECS = {
         h = exp(-softplus(p))*exp(1j*o)*h + x
         output y[D] = 2*real(sum[N](c*h))
     """,
+    # in the backward one nest sums the lanes of one product, and another of which each cell has one term
+    "sums of lanes beside sums of cells": """
+        axis D, N, K
+        input x[N], o[N], u[D], w[N, K], z[D, K]
+        state h[D, N] = 0.5
+        h = h + sum[K](w*z) + x*u
+        output y[D] = sum[N](o*h)
+    """,
     # a real beside a complex number, products that are added, and sums of which one part is read, or both
     "parts of complex sums": """
         axis D, N
