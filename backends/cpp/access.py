@@ -199,6 +199,11 @@ class Access:
 
     def array(self: Any, v: Value, point: Point) -> Code:
         """A value read from where it is kept."""
+        row = self.rows.get(v)
+        if row is not None:  # the state that this step begins with is the row before
+            sign = "+" if self._backwards(row) else "-"
+            before = Index(f"((t - start) {sign} 1)", f"(t {sign} 1)")
+            return self.array(row, point.moved({**point.env, n.TIME: before}))
         self.frame.kept.add(v)
         a = self.array_of(v)
         home = v.place if v.place is not None and not v.crosses and self.in_place(v) else v

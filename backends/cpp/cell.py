@@ -43,6 +43,7 @@ class Frame:
 
 class Cell(Access):
     typed: set[Value]  # kept in vectors
+    rows: dict[Value, Value]  # carries kept as the rows of their next values
     placed: set[Value]  # kept where the carry is whose next value they are
 
     def __init__(self, printer: Printer, values: Pass, schedule: Schedule, number: int) -> None:
@@ -67,7 +68,7 @@ class Cell(Access):
 
     def text(self) -> list[str]:
         """The lines of the cell's function, without its head."""
-        self.typed, self.placed = set(), set()
+        self.typed, self.placed, self.rows = set(), set(), {}
         self.nests = []
         for g in self.values.groups:
             self.tiles = g.tiles
@@ -75,6 +76,7 @@ class Cell(Access):
             self.nests.append(nests)
         self.tiles = None
         self._commit()
+        self.rows = self._kept_in_rows()
         self._lines()  # to find out how arrays are read
         carried = set(self.values.carries.values()) | {v for vs in self.values.resets.values() for v in vs}
         every = [*carried, *self._others(), *(v for g in self.values.groups for v in g.values)]
@@ -90,6 +92,19 @@ class Cell(Access):
         v = self.values
         carried = [*v.carries.values(), *(c for cs in v.resets.values() for c in cs)]
         return [*v.after, *v.final, *v.starts, *v.held, *(x for c in carried for x in c.before)]
+
+    def _kept_in_rows(self) -> dict[Value, Value]:
+        """Carries of tiles that need no array, since every step's next value is kept: with the values that are."""
+        found: dict[Value, Value] = {}
+        for v in self.led & self.placed:
+            c = v.place
+            assert c is not None
+            if v.kind != c.kind or self.values.groups[v.group].tiles is None:
+                continue
+            groups = {x.group for g in self.values.groups for x in g.values if c in x.reads and v not in x.old}
+            if groups <= {v.group} and not any(c in x.reads for x in self._others()):
+                found[c] = v
+        return found
 
     def _commit(self) -> None:
         """Which carries take their next value in place: nobody reads the old one afterwards."""
@@ -159,7 +174,7 @@ class Cell(Access):
         every += [x for g in v.groups for x in g.values] + self._others()
         self.scratch = list(self.scratch_needs)
         for x in every:
-            if x.store or (x.total is not None) or (x in self.placed and not x.crosses):
+            if x.store or (x.total is not None) or (x in self.placed and not x.crosses) or x in self.rows:
                 continue
             if not x.carry and x not in self.frame.kept and not x.crosses:
                 continue
@@ -443,14 +458,11 @@ class Cell(Access):
 
     def _computed(self, v: Value, env: Env, known: dict[Value, str], late: list[str]) -> list[str]:
         point = Point(self, env, v, known)
-        if v.place is not None and v in self.placed and v.value is not None and n.LAG in v.axes:
-            pass
         code = point.code(v.special if v.special is not None else v.value)
         if v.store:
             return [told(self.stored(v, code, env), v)]
         code = point.converted(code, v.kind)
         lanes = code.lanes
-        full = any(env[a].lane for a in self.axes_of(v) if a in env)
         kind = VECTOR[v.kind] if lanes else SCALAR[v.kind]
         name = self.printer.identifier(f"{v.name} now")
         out = [told(f"const {kind} {name} = {code.text};", v)]
@@ -458,7 +470,8 @@ class Cell(Access):
         now = Code(name, 100, v.kind, lanes)
         if v in self.placed:
             assert v.place is not None
-            late.append(self._assign(v.place, point.converted(now, v.place.kind), env))
+            if v.place not in self.rows:
+                late.append(self._assign(v.place, point.converted(now, v.place.kind), env))
             if v.crosses:
                 late.append(self._assign(v, now, env))
             if self.filling is v.place:
@@ -467,7 +480,6 @@ class Cell(Access):
                     late.append(self._assign(x, now, {**env, n.TIME: begin}))
         elif self._needed(v):
             late.append(self._assign(v, now, env))
-        del full
         return out
 
     def _backwards(self, v: Value) -> bool:
@@ -493,7 +505,7 @@ class Cell(Access):
     def kept(self, v: Value, code: Code, env: Env) -> str:
         """A value to where it is read from: the carry's array, where that is its next value, and its own."""
         lines = []
-        if v.place is not None and v in self.placed:
+        if v.place is not None and v in self.placed and v.place not in self.rows:
             lines.append(self._assign(v.place, Point(self, env, None, {}).converted(code, v.place.kind), env))
         if v.place is None or v not in self.placed or v.crosses:
             lines.append(self._assign(v, code, env))
