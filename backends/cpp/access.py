@@ -8,7 +8,8 @@ from typing import Any
 
 from ssmc.backends.cpp.point import Code, Env, Index, Point
 from ssmc.backends.cpp.texts import SCALAR, atom, product, simple, times
-from ssmc.backends.cpp.value import BEGUN, Line, NotPrintable, Value
+from ssmc.backends.cpp.tiles import Tiles
+from ssmc.backends.cpp.value import BEGUN, Line, NotPrintable, Value, moved_axes
 
 from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
@@ -22,15 +23,6 @@ class Array:
     order: Axes
     typed: bool
     padded: bool
-
-
-def moved_axes(v: Value) -> set[str]:
-    """Axes along which a value reads what stands elsewhere: lanes cannot be theirs."""
-    found = set()
-    for x in n.postorder([v.special if v.special is not None else v.value]):
-        if isinstance(x, n.Shift | n.Flip | n.Frames):
-            found |= {x.axis}
-    return found
 
 
 BEFORE = "((t - start) - 1)"
@@ -137,7 +129,7 @@ class Access:
             return s.time == 1
         if axis == n.BATCH:
             return s.batch == 1
-        return axis in s.grid and axis != s.lane
+        return axis != s.lane and (axis in s.grid or axis in self.ones)
 
     def axes_of(self: Any, v: Value) -> Axes:
         """The axes of a value that loops of its cell have."""
@@ -157,6 +149,9 @@ class Access:
         if self.tiles is not None:  # tiles are whole vectors along one axis only
             possible = [a for a in possible if a not in self.tiles.extents or a == self.tiles.lane]
         mine = [a for a in possible if a in v.axes]
+        tiles = self._tiles_of(v)
+        if tiles is not None and tiles.lane in possible:
+            return tiles.lane
         if self.schedule.traffic is not None:
             open_ = possible if v.op in ("sum", "max", "min", "prod") else mine
             return self.schedule.traffic.best(axes, open_) if open_ else None
@@ -168,6 +163,13 @@ class Access:
         if mine:
             return self._preferred(mine)
         return self._preferred(possible) if possible and v.op in ("sum", "max", "min", "prod") else None
+
+    def _tiles_of(self: Any, v: Value) -> Tiles | None:
+        """The tiles whose loops a value is computed in, or a carry gets its next value."""
+        if self.tiles is not None or v.group >= len(self.values.groups):
+            return self.tiles
+        home = self.updates.get(v, v)
+        return self.values.groups[home.group].tiles if home.group >= 0 else None
 
     def _preferred(self: Any, axes: list[str]) -> str:
         return max(axes, key=lambda a: (self.schedule.rank(a), axes.index(a)))

@@ -61,6 +61,8 @@ class Cell(Access):
         self.led = {v for v in values.led if v.crosses}
         self.filling: Value | None = None
         self.near = {v: g.tiles for g in values.groups if g.tiles for v in g.tiles.near}
+        self.ones = self._axes_of_one()
+        self.updates = {v.place: v for g in values.groups for v in g.values if v.place is not None}
         self.partials: dict[str, Value] = {}  # parts of what several cells add to, by name
         self.totalled = {v.total for v in values.totals if v.total is not None}
         self.scratch: list[str] = []
@@ -86,6 +88,16 @@ class Cell(Access):
                 self.typed.add(v)
         self.frame = Frame()
         return self._lines()
+
+    def _axes_of_one(self) -> frozenset[str]:
+        """Axes of one element: no loops over them."""
+        v = self.values
+        carried = [*v.carries.values(), *(c for cs in v.resets.values() for c in cs)]
+        every = [*(x for g in v.groups for x in g.values), *carried, *self._others()]
+        nodes = n.postorder([x.special if x.special is not None else x.value for x in every])
+        axes = {a for x in every for a in (*x.axes, *x.over)} | {a for x in nodes for a in x.axes}
+        special = (n.BATCH, n.TIME, n.LAG, self.schedule.lane)
+        return frozenset(a for a in axes if a not in special and self.printer.size(a) == "1")
 
     def _others(self) -> list[Value]:
         """Values outside the sweeps."""
@@ -356,6 +368,7 @@ class Cell(Access):
         env: dict[str, Index] = {}
         s = self.schedule
         env[n.BATCH] = Index("0", "b") if s.batch == 1 else Index("i_batch", "(b + i_batch)")
+        env |= dict.fromkeys(self.ones, Index("0", "0"))
         for a in s.grid:
             if a != s.lane:
                 env[a] = Index("0", self.printer.variable(a))

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import networkx as nx
 from ssmc.backends.cpp.nests import pointwise
 from ssmc.backends.cpp.schedule import REGISTERS, Schedule, moves
-from ssmc.backends.cpp.value import Group, Value
+from ssmc.backends.cpp.value import Group, Value, moved_axes
 from ssmc.backends.cpp.values import Pass
 
 from ssmc.expr import nodes as n
@@ -96,7 +96,9 @@ class _Split:
     # -- what is wide --------------------------------------------------------------------------------------------
 
     def narrowed(self, a: str) -> bool:
-        return a in (n.BATCH, n.TIME) or (a in self.schedule.grid and a != self.schedule.lane)
+        if a in (n.BATCH, n.TIME):
+            return True
+        return a != self.schedule.lane and (a in self.schedule.grid or self.sizes.get(n.base_axis(a)) == 1)
 
     def extent(self, a: str) -> int:
         if a == self.schedule.lane and self.schedule.blocked:
@@ -379,7 +381,8 @@ class _Split:
             near = {v for v in here if v.crosses and v not in outside and set(readers.get(v, ())) <= here}
             near = {v for v in near if not v.op}
             sums = [v for v in self._of(level) if v.op and v.total is None and set(v.over) & set(extents)]
-            tiles = Tiles(self._sized(level, extents, near), self.schedule.lane, frozenset(near), tuple(sums))
+            lane = self._lane(level)
+            tiles = Tiles(self._sized(level, extents, near, lane), lane, frozenset(near), tuple(sums))
             for g in groups:
                 if g.values and g.values[0] in here:
                     g.tiles = tiles
@@ -438,12 +441,22 @@ class _Split:
                     found |= moved
         return found
 
-    def _sized(self, level: int, axes: tuple[str, ...], near: set[Value]) -> dict[str, int]:
+    def _lane(self, level: int) -> str | None:
+        """The axis whose elements are computed together: one that few sums of the level are over, since to add up
+        the lanes of a vector takes longer than a vector of terms."""
+        mine, lane = self._of(level), self.schedule.lane
+        if self.schedule.blocked or lane is None:
+            return lane
+        moved = {a for v in mine for a in (*moved_axes(v), *(moves(v.special) if v.special is not None else ()))}
+        possible = set.intersection(*(set(s) for s in self.shapes)) - moved
+        possible = {a for a in possible if self.extent(a) >= self.lanes}
+        return min([lane, *sorted(possible - {lane})], key=lambda a: sum(a in v.over for v in mine))
+
+    def _sized(self, level: int, axes: tuple[str, ...], near: set[Value], lane: str | None) -> dict[str, int]:
         """How large the tiles are: all of an axis that is not tiled, of the others what the caches have room for."""
         mine = self._of(level)
         states = [c for c in self.carries if any(v.place is c for v in mine)]
         states += [v.place for v in mine if v.place is not None and v.place not in states]
-        lane = self.schedule.lane
         extents = dict.fromkeys(axes, 1)
         across = any(lane in v.over for v in mine)
         if lane in extents:

@@ -173,3 +173,12 @@ def word(node: Node) -> str:
             return op
         case _:
             return type(node).__name__.lower()
+
+
+def moved_axes(v: Value) -> set[str]:
+    """Axes along which a value reads what stands elsewhere: lanes cannot be theirs."""
+    found = set()
+    for x in n.postorder([v.special if v.special is not None else v.value]):
+        if isinstance(x, n.Shift | n.Flip | n.Frames):
+            found |= {x.axis}
+    return found
