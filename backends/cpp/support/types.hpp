@@ -4,7 +4,7 @@
 #pragma GCC diagnostic ignored "-Wpsabi"  // wide vectors cross only inline functions, so no ABI is at stake
 #endif
 #define INLINE static inline __attribute__((always_inline))
-#define RARE static __attribute__((noinline, cold))
+#define RARE static __attribute__((noinline))
 
 typedef std::int64_t i64;
 
