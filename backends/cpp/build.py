@@ -34,6 +34,7 @@ class Printer(Protocol):
         sizes: Mapping[str, int] | None,
         storage: Mapping[str, str],
         wishes: PassWishes | None = None,
+        cache: int = 0,
     ) -> Printed: ...
 
 
@@ -77,8 +78,17 @@ def text_of(program: k.Program, printer: Printer, variant: Variant, *, wishes: W
         lanes=toolchain().lanes(variant.real),
         sizes=sizes,
         storage=dict(variant.storage),
+        cache=last_cache(),
         **({"wishes": wishes(sizes)} if wishes is not None else {}),
     )
+
+
+@functools.cache
+def last_cache() -> int:
+    """The bytes of the cache before the memory."""
+    from ssmc.backends.cpp.measure import cache_sizes
+
+    return cache_sizes()[-1]
 
 
 def grows(program: k.Program) -> bool:

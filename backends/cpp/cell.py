@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ssmc.backends.cpp.access import Access, Array
 from ssmc.backends.cpp.nests import Nest, nests_of, pointwise
 from ssmc.backends.cpp.point import VECTOR, Code, Env, Index, Point
+from ssmc.backends.cpp.rows import Rows
 from ssmc.backends.cpp.schedule import Schedule
 from ssmc.backends.cpp.texts import SCALAR, atom, enclosed, identity, indented, number_of, times, told
 from ssmc.backends.cpp.tiles import CHUNK, Tiles
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ssmc.backends.cpp.printer import Printer
 
 NARROW = 4  # vectors
+HELD = "held"  # the argument
 STACK = 16384  # bytes up to which an array of known size stands on the stack
 
 
@@ -50,6 +52,7 @@ class Cell(Access):
         self.printer, self.values, self.schedule, self.number = printer, values, schedule, number
         self.used: set[str] = set()
         self.frame = Frame()
+        self.rows = Rows(self)
         self.arrays: dict[Value, Array] = {}
         self.nests: list[list[Nest]] = []
         self.step = values.step
@@ -140,6 +143,7 @@ class Cell(Access):
 
     def _lines(self) -> list[str]:
         v = self.values
+        self.rows = Rows(self)
         body = self._plain(v.held)
         for c in v.carries.values():
             body += self._fill(c, c.value)
@@ -157,7 +161,9 @@ class Cell(Access):
             body += ["", *(["if (chunk == 0) {", *indented(lines), "}"] if self.schedule.chunks else lines)]
         elif v.final and not v.sequential and not self.step:
             self.afterwards = self._plain(v.final)
-        return [*self._declarations(), *body]
+        if self.rows.streams:
+            body += ["", "if (c.past) stream_end();"]
+        return [*self._declarations(), *self.rows.declared(), *body]
 
     def _total_parts(self, f: Value) -> list[str]:
         """A cell's part of a total, to those of the others."""
@@ -265,8 +271,7 @@ class Cell(Access):
         return [*out, *self._plain(self.values.after)]
 
     def _sequential(self) -> list[str]:
-        v, block = self.values, self.block
-        chunked = len([g for g in v.groups if g.values]) > 1 or v.starts or v.resets or v.after or self._reads_begun()
+        v = self.values
         inner: list[str] = []
         if v.starts:
             inner += self._plain(v.starts)
@@ -283,14 +288,18 @@ class Cell(Access):
             inner.append("const i64 last = " + ("start;" if v.reverse else "stop - 1;"))
             inner += self._plain(v.after)
             inner += self._copies(v.after)
-        if (not chunked and not self.schedule.chunks) or not block:
+        inner = [*self.rows.begun(), *inner, *self.rows.done()]
+        chunks = self.chunked() or self.schedule.chunks
+        if not ((chunks and self.block) or self.rows.found):
             return ["{", *indented(["const i64 start = 0, stop = length;", *inner]), "}"]
+        block = self.rows.steps
         bounds = f"const i64 start = chunk * {block}, stop = start + {block} < length ? start + {block} : length;"
         if self.schedule.chunks:
             return [bounds, *inner]
-        head = f"for (i64 chunk = 0; chunk * {block} < length; chunk++) {{"
-        if v.reverse:
+        if v.reverse if chunks else next(self._reverse(g) for g in v.groups if g.values):
             head = f"for (i64 chunk = (length - 1) / {block}; chunk >= 0 && length > 0; chunk--) {{"
+        else:
+            head = f"for (i64 chunk = 0; chunk * {block} < length; chunk++) {{"
         return [head, *indented([bounds, *inner]), "}"]
 
     def _reads_begun(self) -> bool:
@@ -298,13 +307,24 @@ class Cell(Access):
         loads = n.postorder([v.value for g in self.values.groups for v in g.values])
         return any(isinstance(x, n.Load) and self.values.buffers[x.buffer].role in BEGUN for x in loads)
 
+    def chunked(self) -> bool:
+        """Whether steps are done in chunks because something happens between them."""
+        v = self.values
+        several = len([g for g in v.groups if g.values]) > 1
+        return bool(several or v.starts or v.resets or v.after) or self._reads_begun()
+
+    def _reverse(self, group: Group) -> bool:
+        return self.values.reverse if group.reverse is None else group.reverse
+
     def _sweep(self, group: Group, nests: list[Nest]) -> list[str]:
         if not group.values:
             return []
-        reverse = group.reverse if group.reverse is not None else self.values.reverse
+        reverse = self._reverse(group)
         inner: list[str] = []
+        self.rows.sweep = -1 if reverse else 1
         for nest in nests:
             inner += self._nest_lines(nest)
+        self.rows.sweep = 0
         inner += self._copies(group.values)
         head = "for (i64 t = stop - 1; t >= start; t--) {" if reverse else "for (i64 t = start; t < stop; t++) {"
         return [head, *indented(inner), "}"]
@@ -362,7 +382,12 @@ class Cell(Access):
             return self.printer.serial(self, nest)
         if nest.over:
             return self._reducing(nest)
-        return self._loops(nest, lambda env: self._body(nest, env, {}), {})
+
+        def body(env: Env) -> list[str]:
+            lines = self._body(nest, env, {})
+            return [*self.rows.taken(), *lines]
+
+        return self._loops(nest, body, {})
 
     def _env(self, axes: Iterable[str]) -> dict[str, Index]:
         env: dict[str, Index] = {}
@@ -408,7 +433,7 @@ class Cell(Access):
         if a == self.schedule.lane and self.schedule.blocked:
             # one element of the block after the other
             env[a] = Index("e", f"({var} + e)")
-            return f"for (i64 e = 0; e < {self.schedule.vectors} * LANES && {var} + e < {self.size(a)}; e++) {{"
+            return f"for (i64 e = 0; e < {self.held()} * LANES && {var} + e < {self.size(a)}; e++) {{"
         env[a] = Index(var, var)
         if self.tiles is not None and a in self.tiles.extents:
             at = f"({self.tile_at(a)} + {var})"
@@ -430,7 +455,15 @@ class Cell(Access):
 
     def _lane_head(self, a: str, env: dict[str, Index]) -> str:
         env[a] = self._lane_index(a, "r")
-        return f"for (i64 r = 0; r < {self.turns(a, lane=True)}; r++) {{"
+        if a == self.schedule.lane and self.schedule.wide:
+            count = self.held()
+        else:
+            count = self.turns(a, lane=True)
+        return f"for (i64 r = 0; r < {count}; r++) {{"
+
+    def held(self) -> str:
+        """How many vectors of the schedule's lane the cell has: of a wide one, that is an argument."""
+        return HELD if self.schedule.wide else str(self.schedule.vectors)
 
     def _lane_index(self, a: str, r: str) -> Index:
         near = None

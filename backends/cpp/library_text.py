@@ -21,7 +21,7 @@ Real = Literal["float", "double"]
 
 # What has to be defined first stands first.
 FILES = (
-    "types", "exponentials", "activations", "trigonometry", "complex", "integers", "memory", "access", "cells",
+    "types", "exponentials", "activations", "trigonometry", "complex", "integers", "memory", "access", "rows", "cells",
     "linear",
 )  # fmt: skip
 

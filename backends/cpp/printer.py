@@ -48,10 +48,11 @@ KEYWORDS = set(  # words of C++, and those that generated code has for itself
     protected public register return short signed sizeof static struct switch template this throw true try typedef
     typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq real i64 bits vreal vmask
     vint cx c b t r q s start stop chunk last length batch t0 threads scratch rows steps load store fetch put get
-    first splat room pad vectors main std linux unix once sequence step Call Scratch LANES INLINE RARE
+    first splat room pad vectors main std linux unix once sequence step Call Scratch LANES INLINE RARE CACHE
     AVX512_POWERS""".split()  # noqa: SIM905
 )
 
+USUAL_CACHE = 32 << 20
 STORAGE = {"bfloat16": "bf16", "float16": "f16"}
 
 
@@ -64,14 +65,16 @@ def print_program(
     storage: Mapping[str, str] | None = None,
     schedules: Mapping[int, Schedule] | None = None,
     wishes: PassWishes | None = None,
+    cache: int = USUAL_CACHE,
 ) -> Printed:
     """The C++ of a program. `sizes` are fixed in the text; the file takes any others as they come. `wishes` are asked
-    of the schedules of the sequence's passes, `schedules` are taken in place of all.
+    of the schedules of the sequence's passes, `schedules` are taken in place of all. `cache` are the bytes of the
+    machine's last cache: what is larger is written past it.
 
     Raises NotPrintable for what this backend has no code for, SpecError for wishes that no pass can have.
     """
     printer = Printer(program, real, lanes, dict(sizes or {}), dict(storage or {}), dict(schedules or {}))
-    printer.wishes = wishes or PassWishes()
+    printer.wishes, printer.cache = wishes or PassWishes(), cache
     return printer.printed()
 
 
@@ -90,7 +93,8 @@ def _words() -> frozenset[str]:
     files = (resources.files("ssmc.backends.cpp") / "support").iterdir()
     text = "\n".join(re.sub(r"//.*", "", f.read_text(encoding="utf-8")) for f in files if f.name.endswith(".hpp"))
     frame = [x for x in re.findall(r"[A-Za-z_]\w*", text) if len(x) > 1]
-    made = "memory bytes cell cells rest thread group groups job inside prepare unpacked run matrix answer running done"
+    made = "memory bytes cell cells rest thread group groups job inside most held past here prepare unpacked run matrix"
+    made += " answer running done"
     return frozenset({*KEYWORDS, *frame, *made.split(), "w", "g", "call", *support_names(), *macros()})
 
 
@@ -110,6 +114,8 @@ class Printer(Serial, Sweeps):
         schedules: dict[int, Schedule],
     ) -> None:
         self.program, self.real, self.lanes, self.storage, self.schedules = program, real, lanes, storage, schedules
+        self.cache = USUAL_CACHE
+        self.streams = False  # whether something may be written past the caches
         self.width = 4 if real == "float" else 8
         self.graph = program.graph
         self.sizes = sizes
@@ -246,7 +252,7 @@ class Printer(Serial, Sweeps):
             self.packed, self.spare, self.once_buffers, self.fixed, self.own = {}, {}, {}, {}, {}
             self.part_size, self.part_axes = {}, {}
             self.fields = {}
-            self.stepping = stepping
+            self.stepping, self.streams = stepping, False
             parts += self._namespace(title, stepping)
         check(self.graph, self.program.name, self.wishes, self.legal)
         body = "\n".join(parts)
@@ -334,10 +340,13 @@ class Printer(Serial, Sweeps):
         fields += [f"{self.fields[x][0]} *{x};" for x in names]
         if sized:
             fields.append(f"i64 {', '.join(sized)};")
+        if self.streams:
+            fields.append("bool past;  // more than the caches hold: what is written goes past them")
         out = [
             "",
             f"namespace {title} {{",
             "",
+            *([f"constexpr i64 CACHE = {self.cache};  // bytes of the last cache", ""] if self.streams else []),
             "// What a call gives: pointers, strides in elements, sizes.",
             "struct Call {",
         ]
@@ -463,6 +472,18 @@ class Printer(Serial, Sweeps):
             body = [*begin, *body, "free(memory);"]
         return [*head, *indented([*self._prologue(body), *body, "return true;"]), "}", ""]
 
+    def _touched(self) -> str:
+        """The bytes of all sequences that a call reads and writes."""
+        steps: dict[str, list[str]] = {}
+        for slot, element in self._slots(False):
+            if n.TIME in slot.axes and slot.role in ("input", "output"):
+                count = "1"
+                for a in slot.axes:
+                    count = count if a in (n.BATCH, n.TIME) else times(count, self._c(self.size(a)))
+                steps.setdefault(element, []).append(count)
+        sums = [f"({' + '.join(counts)}) * i64(sizeof({element}))" for element, counts in steps.items()]
+        return f"c.batch * c.length * ({' + '.join(sums)})"
+
     def _run(self, own: list[str], calls: list[str], prepared: bool) -> list[str]:
         lines = ["Call c = unpacked(call);"]
         if own:
@@ -471,6 +492,8 @@ class Printer(Serial, Sweeps):
             lines.append("if (!memory) return 1;")
             lines.append("Scratch scratch{memory};")
             lines += [f"c.{x} = scratch.take<{self.fields[x][0]}>({self._c(self.own[x])});" for x in own]
+        if self.streams:
+            lines.append(f"c.past = {self._touched()} > CACHE;")
         if prepared:
             calls = ["prepare(c)", *calls]
         lines.append(f"const bool done = {' && '.join(calls) or 'true'};")

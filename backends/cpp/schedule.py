@@ -23,6 +23,10 @@ ENOUGH = 2
 SHARED = 20000
 # How much of all work cells may do in vain, because others do it too.
 REPEATED = 0.5
+# Vectors of a cell that only passes over tensors, and what it may keep of a chunk in the second cache, in bytes.
+WIDE = 32
+KEPT = 512 << 10
+WORD = 4  # bytes of a number, about
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Schedule:
     """How one pass runs.
 
     `grid` are the axes of which a cell has one index, or (the `lane`, where `blocked`) a block of `vectors` vectors.
+    Where it is `wide`, `vectors` is the most, and a call says how many: the memory sets the pace, which likes long runs
+    of neighbours, and no state has to stay in registers.
     `batch` and `time` are how many rows and, in a pass without a recurrence, how many steps a cell takes at once.
     With `chunks` a cell has one chunk of the steps.
     `weights` say which axis lies innermost in the caller's tensors, for nests that choose lanes of their own; where
@@ -40,6 +46,7 @@ class Schedule:
     lane: str | None = None
     blocked: bool = False
     vectors: int = 1
+    wide: bool = False
     batch: int = 1
     time: int = 1
     chunks: bool = False
@@ -60,7 +67,8 @@ class Schedule:
                 parts[0] = f"threads over batch, {self.lane} in blocks of {self.vectors} vectors"
             parts.append("lanes over what is contiguous")
         elif self.lane is not None:
-            held = f", {self.vectors} vector{'s' if self.vectors > 1 else ''} a cell" if self.blocked else ""
+            most = "up to " if self.wide else ""
+            held = f", {most}{self.vectors} vector{'s' if self.vectors > 1 else ''} a cell" if self.blocked else ""
             parts.append(f"lanes over {self.lane}{held}")
         return "; ".join(parts)
 
@@ -111,7 +119,7 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2,
         shared = set(wish.grid)
     blocked = lane in shared
     grid = tuple(a for a in _ordered(values, shared) if a != lane)
-    vectors = 1
+    vectors, wide = 1, False
     if lane is not None and blocked:
         grid = (*grid, lane)
         inside = [math.prod(sizes.get(a, 16) for a in c.axes if a not in (*grid, n.BATCH)) for c in carries]
@@ -120,8 +128,37 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2,
         vectors = min(whole, 4)
         if 4 < state <= REGISTERS:
             vectors = min(whole, max(1, REGISTERS // state))
+        if _passes_over(values, {*grid, lane}):
+            most = max(4, min(WIDE, KEPT // (_kept_rows(values) * lanes * WORD or 1)))
+            vectors, wide = min(most, whole) if lane in sizes else most, True
         vectors = min(whole, wish.vectors) if wish.vectors else vectors
-    return Schedule(grid, lane, blocked, vectors, chunks=chunks_apart(values), weights=weights)
+    return Schedule(grid, lane, blocked, vectors, wide, chunks=chunks_apart(values), weights=weights)
+
+
+def _passes_over(values: Pass, grid: set[str]) -> bool:
+    """Whether a cell has one element of each state, and of all it computes, for each of its lanes: no other axes, no
+    sums but over the steps."""
+    carries = [*values.carries.values(), *(c for cs in values.resets.values() for c in cs)]
+    every = [v for g in values.groups for v in g.values]
+    every += [*carries, *values.held, *values.after, *values.final, *values.starts]
+    every += [x for c in carries for x in c.before]
+    return all(
+        not v.serial and set(v.over) <= {n.TIME} and set(v.axes) <= {*grid, n.BATCH} and v.special is None
+        for v in every
+    )
+
+
+def _kept_rows(values: Pass) -> int:
+    """How many vectors a chunk keeps for each vector of the lane: what later sweeps read of earlier ones, and of what
+    several sweeps read of the caller's tensors."""
+    kept = sum(v.crosses for g in values.groups for v in g.values)
+    read: dict[str, set[int]] = {}
+    for i, g in enumerate(values.groups):
+        for v in g.values:
+            for x in n.postorder([v.value]):
+                if isinstance(x, n.Load):
+                    read.setdefault(x.buffer, set()).add(i)
+    return (kept + sum(len(groups) > 1 for groups in read.values())) * (values.p.loop.block or 0)
 
 
 def _one_step(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int) -> Schedule:

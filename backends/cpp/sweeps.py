@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ssmc.backends.cpp.cell import Cell
+from ssmc.backends.cpp.cell import HELD, Cell
 from ssmc.backends.cpp.schedule import Schedule
 from ssmc.backends.cpp.texts import SCALAR, identity, indented, term
 from ssmc.backends.cpp.value import Value
@@ -46,16 +46,25 @@ class Sweeps:
         if s.chunks:
             block = values.p.loop.block
             extra.append(("chunk", f"(c.length + {block - 1}) / {block}", "{}"))
+        dealt = []
         for a in s.grid:
             size = self._c(self.size(a))
-            if a == s.lane and s.blocked:
+            if a == s.lane and s.wide:
+                others = " * ".join(f"n_{v}" for v, _, _ in extra)
+                dealt.append(f"const i64 most = dealt(vectors({size}), {s.vectors}, {others}, c.threads);")
+                extra.append((self.variable(a), f"({size} + most * LANES - 1) / (most * LANES)", "{} * most * LANES"))
+            elif a == s.lane and s.blocked:
                 width = s.vectors * self.lanes
                 extra.append((self.variable(a), f"({size} + {width - 1}) / {width}", f"{{}} * {width}"))
             else:
                 extra.append((self.variable(a), size, "{}"))
-        arguments = ", ".join(f"i64 {v}" for v, _, _ in extra)
+        given = [v for v, _, _ in extra] + (["most"] if s.wide else [])
+        arguments = ", ".join(f"i64 {v}" for v in given)
         arguments += "".join(f", {self.fields[x][0]} *__restrict {x}" for x in cell.partials)
         locals_ = []
+        if s.wide:
+            left = f"vectors({self.size(s.lane)} - {self.variable(s.lane)})"
+            locals_.append(f"const i64 {HELD} = most < {left} ? most : {left};")
         if s.batch > 1:
             locals_.append(f"const i64 rows = b + {s.batch} < batch ? {s.batch} : batch - b;")
         if s.time > 1:
@@ -73,6 +82,7 @@ class Sweeps:
             out += self._summed(cell, number)
         counts = [f"n_{v}" for v, _, _ in extra]
         lines = [f"const i64 {c} = {count};" for c, (_, count, _) in zip(counts, extra, strict=True)]
+        lines[len(lines) - len(dealt) : len(lines) - len(dealt)] = dealt  # the lane is the last
         lines.append(f"const i64 cells = {' * '.join(counts)};")
         rooms = [self._c(x) for x in cell.scratch]
         total = " + ".join(rooms) if rooms else "0"
@@ -80,18 +90,16 @@ class Sweeps:
         lines.append("char *const memory = bytes ? allocated(bytes * c.threads) : nullptr;")
         lines.append("if (bytes && !memory) return false;")
         if cell.partials:
-            lines += self._grouped(cell, number, extra, counts)
+            lines += self._grouped(cell, number, extra, counts, given)
             out += [f"static bool pass_{number}(const Call &c) {{", *indented(lines), "}", ""]
             return out
         lines.append("#pragma omp parallel for schedule(static) num_threads(c.threads) if (cells > 1)")
         decode = ["i64 rest = cell;"]
-        values_: list[str] = []
         for c, (v, _, first) in list(zip(counts, extra, strict=True))[::-1]:
             decode.append(f"const i64 {v} = {first.format(f'(rest % {c})')};")
             decode.append(f"rest /= {c};")
-        values_ = [v for v, _, _ in extra]
         decode.pop()
-        decode.append(f"cell_{number}(c, Scratch{{memory + thread() * bytes}}, {', '.join(values_)});")
+        decode.append(f"cell_{number}(c, Scratch{{memory + thread() * bytes}}, {', '.join(given)});")
         lines += ["for (i64 cell = 0; cell < cells; cell++) {", *indented(decode), "}"]
         if cell.afterwards:
             lines.append(f"for (i64 b = 0; b < c.batch; b++) after_{number}(c, b);")
@@ -99,7 +107,9 @@ class Sweeps:
         out += [f"static bool pass_{number}(const Call &c) {{", *indented(lines), "}", ""]
         return out
 
-    def _grouped(self: Any, cell: Cell, number: int, extra: list[tuple[str, str, str]], counts: list[str]) -> list[str]:
+    def _grouped(
+        self: Any, cell: Cell, number: int, extra: list[tuple[str, str, str]], counts: list[str], given: list[str]
+    ) -> list[str]:
         """The loop over cells that add to common sums: a group of cells adds to parts of its own, in order."""
         names = list(cell.partials)
         lines = [
@@ -124,7 +134,7 @@ class Sweeps:
             decode.append(f"const i64 {v} = {first.format(f'(rest % {c})')};")
             decode.append(f"rest /= {c};")
         decode.pop()
-        arguments = ", ".join(["b", *(v for v, _, _ in extra[1:]), *(f"part_{name}" for name in names)])
+        arguments = ", ".join([*given, *(f"part_{name}" for name in names)])
         decode.append(f"cell_{number}(c, Scratch{{memory + thread() * bytes}}, {arguments});")
         body += [*indented(decode), "}"]
         lines += ["for (i64 job = 0; job < rows * groups; job++) {", *indented(body), "}"]

@@ -79,7 +79,13 @@ def printed(result: int = 0, wait: str = "", asked: list[Any] | None = None) -> 
     """A printer that knows one program."""
 
     def print_program(
-        program: Program, *, real: str, lanes: int, sizes: Mapping[str, int] | None, storage: Mapping[str, str]
+        program: Program,
+        *,
+        real: str,
+        lanes: int,
+        sizes: Mapping[str, int] | None,
+        storage: Mapping[str, str],
+        cache: int = 0,
     ) -> Printed:
         if asked is not None:
             asked.append((real, lanes, sizes, dict(storage)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import math
 import os
 import subprocess
@@ -31,6 +32,17 @@ STORED: dict[str, tuple[str, type]] = {
 MEMORY = """
 extern "C" void copy_NAME(TYPE *o, const TYPE *x, i64 n) {
     for (i64 i = 0; i < n; i += LANES) store(o + i, load(x + i));
+}
+extern "C" void past_NAME(TYPE *o, const TYPE *x, i64 n) {
+    for (i64 i = 0; i < n; i += LANES) place(o + i, load(x + i), true);
+    stream_end();
+}
+extern "C" void laid_NAME(TYPE *o, TYPE *tile, const TYPE *x, i64 k, i64 s, i64 n, i64 of_k, i64 of_s, i64 of_n,
+                          i64 past) {
+    const i64 width = (n + LANES - 1) / LANES * LANES;
+    laid_out(tile, x, {k, s}, {s * width, width}, {of_k, of_s}, of_n, n, width);
+    put_back(o, tile, {k, s}, {s * width, width}, {of_k, of_s}, of_n, n, width, past != 0);
+    stream_end();
 }
 extern "C" void each_NAME(TYPE *o, const TYPE *x, i64 n) {
     for (i64 i = 0; i < n; i++) store1(o + i, load1(x + i));
@@ -161,6 +173,9 @@ def test_what_is_loaded_is_stored(made: tuple[Build, ctypes.CDLL], name: str) ->
         out = np.zeros_like(x)
         call(library, f"{kind}_{name}", out, x, len(x))
         np.testing.assert_array_equal(out, x)
+    out = _aligned(np.zeros_like(x))
+    call(library, f"past_{name}", out, x, len(x))
+    np.testing.assert_array_equal(out, x)
     for n in range(lanes + 1):
         out = np.ones_like(x)
         call(library, f"tail_{name}", out, x, n)
@@ -170,6 +185,33 @@ def test_what_is_loaded_is_stored(made: tuple[Build, ctypes.CDLL], name: str) ->
         expected = np.ones_like(x)
         expected[: 6 * n : 6] = x[: 3 * n : 3]
         np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("name", [*STORED])
+def test_what_is_laid_out_is_put_back(made: tuple[Build, ctypes.CDLL], name: str) -> None:
+    """Whichever axis is contiguous, whole vectors or not, past the caches or not: with zeros beyond the end."""
+    build, library = made
+    dtype, lanes = STORED[name][1], build.lanes
+    for k, s, n in ((2, 2 * lanes, lanes), (1, lanes + 3, 2 * lanes + 1), (3, 5, lanes - 1), (lanes, 2, 1)):
+        for order in itertools.permutations(range(3)):
+            shape = [(k, s, n)[d] for d in order]
+            x = _aligned(some(dtype, k * s * n)).reshape(shape).transpose(np.argsort(order))
+            back = _aligned(np.ones(k * s * n, dtype)).reshape(shape).transpose(np.argsort(order))
+            strides = [d // x.itemsize for d in x.strides]
+            tile = np.ones((k, s, -(-n // lanes) * lanes), dtype)
+            past = all(d == 1 or d % lanes == 0 for d in strides)
+            call(library, f"laid_{name}", back, tile, x, k, s, n, *strides, int(past))
+            np.testing.assert_array_equal(tile[..., :n], x)
+            np.testing.assert_array_equal(tile[..., n:], 0)
+            np.testing.assert_array_equal(back, x)
+
+
+def _aligned(x: Array) -> Array:
+    room = np.empty(x.nbytes + 128, np.uint8)
+    start = -room.ctypes.data % 128
+    found = room[start : start + x.nbytes].view(x.dtype)
+    found[:] = x
+    return found
 
 
 def test_the_other_lanes_have_the_fill(made: tuple[Build, ctypes.CDLL]) -> None:

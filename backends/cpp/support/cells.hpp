@@ -16,6 +16,16 @@ INLINE i64 thread() { return 0; }
 //: vectors
 INLINE i64 vectors(i64 n) { return (n + LANES - 1) / LANES; }
 
+//: dealt
+// Of how many of `whole` vectors a cell is made, `most` or fewer, so that threads get even shares: there are `others`
+// cells beside each other for each part of them.
+INLINE i64 dealt(i64 whole, i64 most, i64 others, i64 threads) {
+    if (whole <= 0) return 1;
+    i64 parts = (whole + most - 1) / most;
+    while (parts < whole && others * parts < 4 * threads && others * parts % threads) parts++;
+    return (whole + parts - 1) / parts;
+}
+
 //: room
 // Bytes for `count` elements, with room to begin at a multiple of 64 and not at one of 4096.
 INLINE i64 room(i64 count, i64 size) { return (count * size + 127) / 64 * 64; }

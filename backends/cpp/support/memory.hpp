@@ -179,20 +179,50 @@ template <class T, class X> INLINE void store_strided(T *p, i64 stride, X x, i64
 //: store_n
 template <class T, class X> INLINE void store_n(T *p, X x, i64 n) { store_strided(p, 1, x, n); }
 
+//: stream_vector
+// A vector of any kind past the caches.
+template <class V> INLINE void stream_vector(void *p, V x) {
+    typedef V memory __attribute__((may_alias));
+#if defined(__clang__)
+    __builtin_nontemporal_store(x, (memory *)p);
+#else
+#if defined(__AVX512F__)
+    if constexpr (sizeof(V) == 64) {
+        __asm__ volatile("vmovntps %1, %0" : "=m"(*(memory *)p) : "v"(x));
+        return;
+    }
+#endif
+#if defined(__AVX__)
+    if constexpr (sizeof(V) == 32 || sizeof(V) == 16) {
+        __asm__ volatile("vmovntps %1, %0" : "=m"(*(memory *)p) : "x"(x));
+        return;
+    }
+#endif
+    *(memory *)p = x;
+#endif
+}
+
 //: stream
 // A store past the caches, for what is larger than they are; p is a multiple of the vector's size.
-INLINE void stream(real *p, vreal x) {
-#if defined(__clang__)
-    __builtin_nontemporal_store(x, (vreal *)p);
-#elif defined(__AVX512F__)
-    if constexpr (sizeof(vreal) == 64) __asm__ volatile("vmovntps %1, %0" : "=m"(*(vreal *)p) : "v"(x));
-    else *(vreal *)p = x;
-#elif defined(__AVX__)
-    if constexpr (sizeof(vreal) == 32) __asm__ volatile("vmovntps %1, %0" : "=m"(*(vreal *)p) : "x"(x));
-    else *(vreal *)p = x;
-#else
-    *(vreal *)p = x;
-#endif
+template <class T, class V> INLINE void stream(T *p, V x) { store(p, x); }
+INLINE void stream(real *p, vreal x) { stream_vector(p, x); }
+
+//: stream (cx)
+INLINE void stream(cx<real> *p, cx<vreal> z) {
+    stream_vector(p, together<0>(z, all_lanes()));
+    stream_vector((real *)p + LANES, together<LANES>(z, all_lanes()));
+}
+
+//: stream (bf16)
+INLINE void stream(bf16 *p, vreal x) {
+    words w = as<words>(__builtin_convertvector(x, floats));
+    stream_vector(p, __builtin_convertvector(bf16_of(w), memory_u16));
+}
+
+//: stream (f16)
+INLINE void stream(f16 *p, vreal x) {
+    words w = f16_of_float<floats, words>(__builtin_convertvector(x, floats));
+    stream_vector(p, __builtin_convertvector(w, memory_u16));
 }
 
 //: stream_end
