@@ -276,7 +276,7 @@ class Access:
 
     def fetched(self: Any, buffer: str, axes: Axes, kind: Kind, env: Env) -> Code:
         name, axes, _ = self.printer.source(self, buffer, axes, env)
-        near = self.rows.read(name, buffer, axes, kind, env)
+        near = self.tensors.read(name, buffer, axes, kind, env)
         if near is not None:
             return near
         offset, stride, left = self._offset(name, axes, env)
@@ -353,7 +353,7 @@ class Access:
             plain = self.printer.fields[name][0] == "real"
             return f"{name}[{offset}] = {value.text};" if plain else f"store1(&{name}[{offset}], {value.text});"
         text = value.text if value.lanes else f"splat({value.text})"
-        near = self.rows.written(name, v.store, axes, env, text)
+        near = self.tensors.written(name, v.store, axes, env, text)
         return near or f"put(&{name}[{offset}], {stride}, {left}, {text});"
 
     def once_value(self: Any, name: str) -> Node:

@@ -52,7 +52,7 @@ class Cell(Access):
         self.printer, self.values, self.schedule, self.number = printer, values, schedule, number
         self.used: set[str] = set()
         self.frame = Frame()
-        self.rows = Rows(self)
+        self.tensors = Rows(self)
         self.arrays: dict[Value, Array] = {}
         self.nests: list[list[Nest]] = []
         self.step = values.step
@@ -143,7 +143,7 @@ class Cell(Access):
 
     def _lines(self) -> list[str]:
         v = self.values
-        self.rows = Rows(self)
+        self.tensors = Rows(self)
         body = self._plain(v.held)
         for c in v.carries.values():
             body += self._fill(c, c.value)
@@ -161,9 +161,9 @@ class Cell(Access):
             body += ["", *(["if (chunk == 0) {", *indented(lines), "}"] if self.schedule.chunks else lines)]
         elif v.final and not v.sequential and not self.step:
             self.afterwards = self._plain(v.final)
-        if self.rows.streams:
+        if self.tensors.streams:
             body += ["", "if (c.past) stream_end();"]
-        return [*self._declarations(), *self.rows.declared(), *body]
+        return [*self._declarations(), *self.tensors.declared(), *body]
 
     def _total_parts(self, f: Value) -> list[str]:
         """A cell's part of a total, to those of the others."""
@@ -288,11 +288,11 @@ class Cell(Access):
             inner.append("const i64 last = " + ("start;" if v.reverse else "stop - 1;"))
             inner += self._plain(v.after)
             inner += self._copies(v.after)
-        inner = [*self.rows.begun(), *inner, *self.rows.done()]
+        inner = [*self.tensors.begun(), *inner, *self.tensors.done()]
         chunks = self.chunked() or self.schedule.chunks
-        if not ((chunks and self.block) or self.rows.found):
+        if not ((chunks and self.block) or self.tensors.found):
             return ["{", *indented(["const i64 start = 0, stop = length;", *inner]), "}"]
-        block = self.rows.steps
+        block = self.tensors.steps
         bounds = f"const i64 start = chunk * {block}, stop = start + {block} < length ? start + {block} : length;"
         if self.schedule.chunks:
             return [bounds, *inner]
@@ -321,10 +321,10 @@ class Cell(Access):
             return []
         reverse = self._reverse(group)
         inner: list[str] = []
-        self.rows.sweep = -1 if reverse else 1
+        self.tensors.sweep = -1 if reverse else 1
         for nest in nests:
             inner += self._nest_lines(nest)
-        self.rows.sweep = 0
+        self.tensors.sweep = 0
         inner += self._copies(group.values)
         head = "for (i64 t = stop - 1; t >= start; t--) {" if reverse else "for (i64 t = start; t < stop; t++) {"
         return [head, *indented(inner), "}"]
@@ -385,7 +385,7 @@ class Cell(Access):
 
         def body(env: Env) -> list[str]:
             lines = self._body(nest, env, {})
-            return [*self.rows.taken(), *lines]
+            return [*self.tensors.taken(), *lines]
 
         return self._loops(nest, body, {})
 
