@@ -42,8 +42,8 @@ class Access:
     # -- sizes ---------------------------------------------------------------------------------------------------
 
     def size(self: Any, axis: str) -> str:
-        if axis == n.TIME:
-            return "length"
+        if axis in (n.TIME, n.SOURCE):
+            return "steps" if self.values.at_once else "length"
         if axis == n.BATCH:
             return "batch"
         return self.printer.size(axis)
@@ -52,6 +52,8 @@ class Access:
         """How many elements of an axis a cell has."""
         if axis == self.schedule.lane and self.schedule.blocked:
             return f"{self.schedule.vectors} * LANES"
+        if axis in (n.TIME, n.SOURCE) and self.values.at_once:
+            return self.chunk()
         if axis == n.TIME:
             return str(self.schedule.time)
         if axis == n.BATCH:
@@ -126,7 +128,7 @@ class Access:
         """Whether a cell has one index of an axis only."""
         s = self.schedule
         if axis == n.TIME:
-            return s.time == 1
+            return s.time == 1 and not self.values.at_once
         if axis == n.BATCH:
             return s.batch == 1
         return axis != s.lane and (axis in s.grid or axis in self.ones)
@@ -134,7 +136,7 @@ class Access:
     def axes_of(self: Any, v: Value) -> Axes:
         """The axes of a value that loops of its cell have."""
         axes = [a for a in v.axes if not self.narrowed(a)]
-        if v.timed and not self.values.sequential and not self.step and not self.narrowed(n.TIME):
+        if v.timed and not v.carry and not self.values.sequential and not self.step and not self.narrowed(n.TIME):
             axes.insert(0, n.TIME)
         return tuple(axes)
 
@@ -146,6 +148,9 @@ class Access:
     def lane_of(self: Any, v: Value, axes: Axes) -> str | None:
         moved = moved_axes(v)
         possible = [a for a in axes if a not in (n.BATCH, n.TIME, n.LAG) and a not in moved]
+        # sources lie a step apart in memory: a sum along what is contiguous goes without them
+        if n.SOURCE in possible and (self.moves_steps(v) or (v.op and {*v.over} & {*possible})):
+            possible.remove(n.SOURCE)
         if self.tiles is not None:  # tiles are whole vectors along one axis only
             possible = [a for a in possible if a not in self.tiles.extents or a == self.tiles.lane]
         mine = [a for a in possible if a in v.axes]
@@ -170,6 +175,20 @@ class Access:
             return self.tiles
         home = self.updates.get(v, v)
         return self.values.groups[home.group].tiles if home.group >= 0 else None
+
+    def moves_steps(self: Any, v: Value) -> bool:
+        """Whether a value reads something at other steps than its own."""
+        todo, seen = [v.special if v.special is not None else v.value], set()
+        while todo:
+            node = todo.pop()
+            if node in seen or node in v.stands:
+                continue
+            seen.add(node)
+            named = self.values.named.get(node.name) if isinstance(node, n.Local) else None
+            if isinstance(node, n.Lag | n.Frames) or (isinstance(node, n.Flip | n.Shift) and node.axis == n.TIME):
+                return True
+            todo += [named] if isinstance(named, n.Node) else n.children(node)
+        return False
 
     def _preferred(self: Any, axes: list[str]) -> str:
         return max(axes, key=lambda a: (self.schedule.rank(a), axes.index(a)))
@@ -236,7 +255,11 @@ class Access:
                 return str(vectors) if v in self.typed else str(vectors * self.printer.lanes)
             return str(extent)
         if a.padded and axis == a.order[-1]:
-            return self.vectors(axis) if v in self.typed else times(self.vectors(axis), "LANES")
+            count = self.vectors(axis)
+            if axis == n.SOURCE:
+                whole = self.extent(axis)
+                count = str(-(-int(whole) // self.printer.lanes)) if whole.isdigit() else f"vectors({whole})"
+            return count if v in self.typed else times(count, "LANES")
         return self.extent(axis)
 
     def lag_of(self: Any, v: Value) -> str:

@@ -147,7 +147,9 @@ class Cell(Access):
         body = self._plain(v.held)
         for c in v.carries.values():
             body += self._fill(c, c.value)
-        if self.step or not v.sequential:
+        if v.at_once:
+            body += self.printer.at_once(self)
+        elif self.step or not v.sequential:
             body += self._parallel()
         else:
             body += self._sequential()
@@ -156,10 +158,10 @@ class Cell(Access):
         for f in parts:
             body += self._total_parts(f)
         finals = [f for f in v.final if f not in parts]
-        if finals and (v.sequential or self.step):
+        if finals and (v.sequential or v.at_once or self.step):
             lines = self._plain(finals)
             body += ["", *(["if (chunk == 0) {", *indented(lines), "}"] if self.schedule.chunks else lines)]
-        elif v.final and not v.sequential and not self.step:
+        elif v.final and not v.sequential and not v.at_once and not self.step:
             self.afterwards = self._plain(v.final)
         if self.tensors.streams:
             body += ["", "if (c.past) stream_end();"]
@@ -399,7 +401,7 @@ class Cell(Access):
                 env[a] = Index("0", self.printer.variable(a))
         if self.values.sequential and not self.step:
             env[n.TIME] = Index("(t - start)", "t")
-        elif not self.step and s.time == 1:
+        elif not self.step and not self.values.at_once and s.time == 1:
             env[n.TIME] = Index("0", "t")
         if self.tiles is not None:
             for a, extent in self.tiles.extents.items():
@@ -429,6 +431,9 @@ class Cell(Access):
         if a == n.TIME:
             env[a] = Index("i_time", "(t + i_time)")
             return "for (i64 i_time = 0; i_time < steps; i_time++) {"
+        if a == n.SOURCE:
+            env[a] = Index("i_source", "(t + i_source)")
+            return "for (i64 i_source = 0; i_source < steps; i_source++) {"
         var = self.printer.variable(a)
         if a == self.schedule.lane and self.schedule.blocked:
             # one element of the block after the other
@@ -473,6 +478,8 @@ class Cell(Access):
         local = f"{atom(r)} * LANES"
         if a == self.schedule.lane and self.schedule.blocked:
             whole = f"({self.printer.variable(a)} + {local})"
+        elif a == n.SOURCE:
+            return Index(local, f"(t + {local})", True, f"steps - {local}", r)
         else:
             whole = f"{local}"
         return Index(local, whole, True, f"{self.size(a)} - {whole}", r, near)

@@ -22,7 +22,7 @@ class Lines:
         """The value of this chunk that is read some steps before, where it begins with a state and not with a line."""
         if self._line_carry(node.halo) or n.LAG in node.halo.axes:
             return None
-        signal = self._signal(node.arg)
+        signal = self._signal(node)
         if isinstance(signal, n.Local):
             found = self.named.get(signal.name)
             return found if isinstance(found, Value) else None
@@ -65,7 +65,7 @@ class Lines:
             self._needs(v, node.arg)
             self._needs(v, node.halo)
             return
-        signal = self._signal(node.arg)
+        signal = self._signal(node)
         if isinstance(signal, n.Load) and self.buffers[signal.buffer].role in ("input", "workspace"):
             return
         if isinstance(node.halo, n.Load) and self.buffers[node.halo.buffer].role in BEGUN:
@@ -82,6 +82,8 @@ class Lines:
             store = self._place(made)
             self.promoted[signal] = self.arena.load(name, axes, signal.kind), store
         v.behind.append(self.promoted[signal][1])
+        if self.at_once and self.reversed(node.halo) != self.reverse:
+            raise NotPrintable(f"`{v.name}` looks on to what later chunks make")
         if self.sequential:  # steps before, or after, are there where the sweep has been
             reverse = self.reversed(node.halo)
             if v.reverse not in (None, reverse):
@@ -90,7 +92,7 @@ class Lines:
 
     def _line_again(self: Any, v: Value, signal: Node) -> None:
         """A delay line of what a chunk computes again: a sweep before keeps the chunk's own values."""
-        if self.inside or not self.sequential:
+        if self.inside or not (self.sequential or self.at_once):
             raise NotPrintable("a delay line of what a loop over the steps computes")
         made = self.scratch.get(signal.buffer) if isinstance(signal, n.Load) else self._local_value(signal)
         if made is None:
@@ -99,13 +101,24 @@ class Lines:
         if made not in v.spread:
             v.spread.append(made)
 
+    def _turned(self: Any, arg: Node, reverse: bool) -> Node:
+        """A tile in the order of a direction, in that of time."""
+        while isinstance(arg, n.Local) and isinstance(self.named.get(arg.name), Node):
+            arg = self.named[arg.name]
+        if not reverse:
+            return arg
+        arg = arg.arg if isinstance(arg, n.Flip) and arg.axis == n.TIME else self.arena.flip(arg, n.TIME)
+        while isinstance(arg, n.Local) and isinstance(self.named.get(arg.name), n.Local | n.Load):
+            arg = self.named[arg.name]
+        return arg
+
     def _local_value(self: Any, signal: Node) -> Value | None:
         found = self.named.get(signal.name) if isinstance(signal, n.Local) else None
         return found if isinstance(found, Value) else None
 
     def line(self: Any, node: n.Lag | n.Frames | n.Tail) -> Line:
         """What a delay line's value is read from."""
-        signal = self._signal(node.arg)
+        signal = self._signal(node)
         if isinstance(node.halo, n.Load) and self.buffers[node.halo.buffer].role in BEGUN:
             return Line(signal, node.halo, self.reversed(node.halo))
         load = signal if isinstance(signal, n.Load) else self.promoted[signal][0]
@@ -115,8 +128,11 @@ class Lines:
             halo = self.lines[halo.name]
         return Line(load, halo, self.reversed(node.halo))
 
-    def _signal(self: Any, arg: Node) -> Node:
+    def _signal(self: Any, node: n.Lag | n.Frames | n.Tail) -> Node:
         """The sequence that a delay line delays, in the order of time."""
+        arg = node.arg
+        if self.at_once and self._line_carry(node.halo):
+            return self._turned(arg, self.reversed(node.halo))
         while True:
             if isinstance(arg, n.Flip) and arg.axis == n.TIME:
                 arg = arg.arg

@@ -134,11 +134,14 @@ def pointwise(v: Value, read: Value, of: Pass) -> bool:
     """Whether `v` reads `read` only where it stands itself."""
     found = read not in v.spread
 
+    def elsewhere(moved: frozenset[str], read: Value) -> bool:
+        return bool(moved & set(read.axes)) or (of.at_once and read.timed and n.TIME in moved)
+
     def walk(node: Node, moved: frozenset[str], root: bool) -> None:
         nonlocal found
         known = v.stands.get(node)
         if known is not None:
-            if known is read and moved & set(read.axes):
+            if known is read and elsewhere(moved, read):
                 found = False
             return
         match node:
@@ -146,7 +149,7 @@ def pointwise(v: Value, read: Value, of: Pass) -> bool:
                 named = of.named.get(name)
                 if isinstance(named, Value):
                     named = v.instead.get(named, named)
-                    if named is read and moved & set(read.axes):
+                    if named is read and elsewhere(moved, read):
                         found = False
                 elif named is not None:
                     walk(named, moved, False)

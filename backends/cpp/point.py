@@ -102,7 +102,8 @@ class Point:
                 return Code(self.cell.size(axis), ATOM, "int", False)
             case n.Index(axes=(axis,)):
                 i = self.env[axis]
-                return Code(f"lanes_from({i.whole})" if i.lane else f"i64({i.whole})", ATOM, "int", i.lane)
+                at = i.local if axis in (n.TIME, n.SOURCE) and self.of.at_once else i.whole
+                return Code(f"lanes_from({at})" if i.lane else f"i64({at})", ATOM, "int", i.lane)
             case n.Local(name=name):
                 named = self.of.named.get(name)
                 if isinstance(named, Value):
@@ -125,6 +126,10 @@ class Point:
                 return self.moved({**self.env, axis: self.picked(arg, axis, index)}).code(arg)
             case n.Flip(arg=arg, axis=axis) if axis == n.TIME and isinstance(arg, n.Lag | n.Frames):
                 return self.code(arg)
+            case n.Flip(arg=arg, axis=n.TIME) if self.of.at_once:
+                i = self.scalar(n.TIME)
+                there = Index(f"(steps - 1 - {_group(i.local)})", f"(t + steps - 1 - {_group(i.local)})")
+                return self.moved({**self.env, n.TIME: there}).code(arg)
             case n.Flip(arg=arg, axis=axis):
                 i = self.scalar(axis)
                 size = self.cell.lag(arg) if axis == n.LAG else self.cell.size(axis)
@@ -151,6 +156,9 @@ class Point:
         return i
 
     def picked(self, arg: Node, axis: str, index: int) -> Index:
+        if axis == n.TIME and self.of.at_once:
+            at = str(index) if index >= 0 else f"(steps - {-index})"
+            return Index(at, f"(t + {at})")
         if axis == n.TIME:
             return Index("last", "last")
         if index >= 0:
@@ -390,6 +398,10 @@ class Point:
 
     def shifted(self, arg: Node, axis: str, steps: int) -> Code:
         i = self.scalar(axis)
+        if axis == n.TIME and self.of.at_once:
+            at = f"({i.local} {'-' if steps > 0 else '+'} {abs(steps)})"
+            moved = self.moved({**self.env, axis: Index(at, f"(t + {at})")}).code(arg)
+            return self.cell.either(f"{at} >= 0 && {at} < steps", moved, _constant(0, moved.kind))
         place = f"{i.whole} - {steps}" if steps > 0 else f"{i.whole} + {-steps}"
         moved = self.moved({**self.env, axis: Index(place, place)}).code(arg)
         zero = _constant(0, moved.kind)

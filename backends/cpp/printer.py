@@ -15,6 +15,7 @@ from dataclasses import replace
 from importlib import resources
 
 from ssmc.backends.cpp.account import Account, account
+from ssmc.backends.cpp.at_once import AtOnce
 from ssmc.backends.cpp.cell import Cell
 from ssmc.backends.cpp.constants import constants
 from ssmc.backends.cpp.held import hold
@@ -103,7 +104,7 @@ def reserved(name: str) -> bool:
     return name in _words() or re.match(r"(i|n|m|part|size|cell|pass|after)_", name) is not None
 
 
-class Printer(Serial, Sweeps):
+class Printer(Serial, AtOnce, Sweeps):
     def __init__(
         self,
         program: k.Program,

@@ -190,6 +190,8 @@ class _Reduction:
         tiles = self.cell.tiles
         if tiles is not None and axis in tiles.extents:
             return var, f"{self.cell.tile_at(axis)} + {var}"
+        if axis == n.SOURCE:
+            return var, f"t + {var}"
         blocked = axis == self.cell.schedule.lane and self.cell.schedule.blocked
         return ("e", f"{var} + e") if blocked else (var, var)
 
@@ -216,12 +218,14 @@ class _Reduction:
         begin = [line for v in self.inner for line in self._begun(v, 1)]
         ends = [f"{self.names[v]}_rows[s] = {self.names[v]};" for v in self.inner]
         tiled = self.cell.tiles is not None and axis in self.cell.tiles.extents
-        bound = f"{local} + s < {self.cell.turns(axis)}" if tiled else f"{whole} + s < {size}"
+        within = axis == n.SOURCE
+        bound = f"{local} + s < {self.cell.turns(axis)}" if tiled else f"{local if within else whole} + s < {size}"
         there = "" if whole_blocks else f" && {bound}"
         inside = enclosed(f"for (i64 s = 0; s < LANES{there}; s++) {{", [*begin, *body, *ends])
         first = self._in_arrays(axis)
         near = Index(local, local, True, "", f"{local} / LANES")
-        at = {**env, axis: Index(first, atom(whole), True, f"{size} - {atom(whole)}", f"{first} / LANES", near)}
+        left = f"{size} - {atom(local if within else whole)}"
+        at = {**env, axis: Index(first, atom(whole), True, left, f"{first} / LANES", near)}
         stores = [self._keep(v, Code(f"hsums({self.names[v]}_rows)", 100, v.kind, True), at) for v in self.inner]
         return [*rows, *inside, *stores]
 

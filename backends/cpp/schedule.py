@@ -80,7 +80,7 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2,
     weights = _weights(values, sizes)
     if values.step:
         return _one_step(values, sizes, lanes, threads)
-    if not values.sequential:
+    if not values.sequential and not values.at_once:
         return Schedule(time=wish.steps or (8 if _contracts(values) else 1), weights=weights)
     every = [v for g in values.groups for v in g.values]
     free = {a for a in parallel_axes(values) if _shared_fairly(a, every, sizes)}
@@ -245,7 +245,7 @@ def chunks_apart(values: Pass) -> bool:
     """Whether no chunk waits for another: none carries anything to the next but sums, which are added up later."""
     totals = {v.total for v in values.totals}
     carried = all(c in totals for c in values.carries.values())
-    return values.sequential and carried and not values.promoted and values.p.loop.block > 1
+    return (values.sequential or values.at_once) and carried and not values.promoted and values.p.loop.block > 1
 
 
 def parallel_axes(values: Pass) -> set[str]:
@@ -253,7 +253,7 @@ def parallel_axes(values: Pass) -> set[str]:
     every: list[Value] = [v for g in values.groups for v in g.values]
     every += [*values.after, *values.final, *values.starts, *values.carries.values()]
     every += [c for cs in values.resets.values() for c in cs]
-    axes = {a for v in every for a in v.axes if a not in (n.BATCH, n.TIME, n.LAG)}
+    axes = {a for v in every for a in v.axes if a not in (n.BATCH, n.TIME, n.LAG, n.SOURCE)}
     bad: set[str] = {a for a in axes if n.base_axis(a) != a} | {n.base_axis(a) for a in axes if n.base_axis(a) != a}
     readers: dict[Value, list[Value]] = {}
     for v in every:
@@ -289,7 +289,7 @@ def moves(node: Node) -> set[str]:
             return {n.base_axis(row), n.base_axis(col), row, col}
         case n.Frames(axis=axis):
             return {axis}
-        case n.Reduce(over=over):
-            return set(over)
+        case n.Reduce(over=over) | n.Scores(over=over):
+            return {n.base_axis(a) for a in over} | {*over}
         case _:
             return set()

@@ -7,7 +7,7 @@ from typing import Any
 
 from ssmc.backends.cpp.cell import Cell
 from ssmc.backends.cpp.nests import Nest
-from ssmc.backends.cpp.point import Env, Index, Point
+from ssmc.backends.cpp.point import VECTOR, Code, Env, Index, Point
 from ssmc.backends.cpp.reductions import joined
 from ssmc.backends.cpp.texts import INDENT, SCALAR, identity, indented
 from ssmc.backends.cpp.value import Value
@@ -28,6 +28,10 @@ class Serial:
         match node:
             case n.Cumulative(op=op, arg=arg, axis=axis, reverse=reverse):
                 return self._cumulative(cell, nest, v, op, arg, axis, reverse)
+            case n.Scores():
+                return self.scores(cell, nest, v, node)
+            case n.Gather():
+                return self.gathered(cell, nest, v, node)
             case n.Solve() | n.Expm():
                 return self._square(cell, nest, v, node)
         return cell._loops(nest, lambda env: self._serial_body(cell, v, env), {})
@@ -42,21 +46,29 @@ class Serial:
     def _cumulative(
         self: Any, cell: Cell, nest: Nest, v: Value, op: str, arg: Node, axis: str, reverse: bool
     ) -> list[str]:
-        outer = replace_axes(nest, tuple(a for a in nest.axes if a != axis))
+        axes = tuple(a for a in nest.axes if a != axis)
+        order = cell.array_of(v).order
+        # the sums of a vector's elements run side by side
+        lane = order[-1] if order and order[-1] in axes and cell.array_of(v).padded and v.place is None else None
+        outer = Nest(axes, lane, nest.over, nest.values, nest.serial)
         i = self.variable(axis)
 
         def body(env: Env) -> list[str]:
-            inside = {**env, axis: Index(i, i)}
+            inside = {**env, axis: Index(i, f"(t + {i})" if axis == n.TIME else i)}
             point = Point(cell, inside, v, {})
-            term = point.converted(point.code(arg), v.kind).text
-            size = self.size(axis)
+            code = point.converted(point.code(arg), v.kind)
+            term = code.text if code.lanes or lane is None else f"splat({code.text})"
+            size = cell.size(axis)
             head = (
                 f"for (i64 {i} = {size} - 1; {i} >= 0; {i}--) {{"
                 if reverse
                 else f"for (i64 {i} = 0; {i} < {size}; {i}++) {{"
             )
-            lines = [joined(op, "running", term), cell.kept(v, point.converted_name("running", v.kind), inside)]
-            return [f"{SCALAR[v.kind]} running = {identity(op, v.kind)};", head, *indented(lines), "}"]
+            running = Code("running", 100, v.kind, lane is not None)
+            lines = [joined(op, "running", term), cell.kept(v, running, inside)]
+            start, kind = identity(op, v.kind), SCALAR[v.kind] if lane is None else VECTOR[v.kind]
+            start = start if lane is None else f"splat({start})"
+            return [f"{kind} running = {start};", head, *indented(lines), "}"]
 
         return ["{", *indented(cell._loops(outer, body, {})), "}"]
 

@@ -35,7 +35,7 @@ class Sweeps:
             extra.append(("b", "c.batch", "{}"))
         else:
             extra.append(("b", f"(c.batch + {s.batch - 1}) / {s.batch}", f"{{}} * {s.batch}"))
-        if not values.sequential and not self.stepping:
+        if not values.sequential and not values.at_once and not self.stepping:
             extra.append(
                 (
                     "t",
@@ -67,7 +67,7 @@ class Sweeps:
             locals_.append(f"const i64 {HELD} = most < {left} ? most : {left};")
         if s.batch > 1:
             locals_.append(f"const i64 rows = b + {s.batch} < batch ? {s.batch} : batch - b;")
-        if s.time > 1:
+        if s.time > 1 and not values.at_once:
             locals_.append(f"const i64 steps = t + {s.time} < length ? {s.time} : length - t;")
         text = [*locals_, *body]
         out = [f"// --- {title}", f"// {s.words()}"]

@@ -115,9 +115,20 @@ def uses(s: k.Statement) -> set[str]:
     }
 
 
+def at_once(loop: k.For) -> bool:
+    """Whether a pass computes the steps of a chunk at once: something stands at one step for another."""
+    roots = [s.value for s in loop.body if isinstance(s, k.Let | k.Set | k.Store)]
+    return any(
+        n.SOURCE in x.axes
+        or isinstance(x, n.Scores | n.Gather)
+        or (isinstance(x, n.Cumulative | n.Shift) and x.axis == n.TIME)
+        for x in n.postorder(roots)
+    )
+
+
 def serial(node: Node) -> bool:
     """Whether a node reads its operand at other indices along an axis: no lanes there."""
-    return isinstance(node, n.Cumulative | n.Solve | n.Expm | n.Shift) or (
+    return isinstance(node, n.Cumulative | n.Solve | n.Expm | n.Shift | n.Scores | n.Gather) or (
         isinstance(node, n.Flip) and node.axis != n.TIME
     )
 

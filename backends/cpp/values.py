@@ -24,6 +24,7 @@ from ssmc.backends.cpp.value import (
     NotPrintable,
     Value,
     added,
+    at_once,
     label,
     logsumexp,
     makes,
@@ -80,7 +81,8 @@ class Pass(Lines):
         self.earlier: dict[Node, Value] = {}  # what states were one step before, where later sweeps read it
         self.promoted: dict[Node, tuple[n.Load, Value]] = {}  # sequences made here that lines delay
         carries = [c for c in p.loop.carries if n.LAG not in c.target.axes]
-        self.sequential = bool(carries) or any(isinstance(s, k.For) for s in p.loop.body)
+        self.at_once = not step and at_once(p.loop)
+        self.sequential = not self.at_once and (bool(carries) or any(isinstance(s, k.For) for s in p.loop.body))
         self._collect()
 
     @property
@@ -94,6 +96,8 @@ class Pass(Lines):
         loop = self.p.loop
         if self.p.before:
             raise NotPrintable("a past that grows")
+        if self.at_once and any(isinstance(s, k.For) for s in loop.body):
+            raise NotPrintable("products inside a chunk beside a loop over its steps")
         carried = {c.target.name: c for c in loop.carries}
         for name, c in carried.items():
             if n.LAG in c.target.axes:
@@ -315,7 +319,7 @@ class Pass(Lines):
             source = self.named.get(value.name) if isinstance(value, n.Local) else None
             if source is carry:
                 return
-            more = added(target, value)
+            more = None if self.at_once else added(target, value)
             if more is not None:
                 total = Value(f"{carry.name}_sum", carry.axes, carry.kind, more.arg, "sum", more.over, True, span=span)
                 total.total = carry
@@ -452,7 +456,7 @@ class Pass(Lines):
         """A value in the first group that can take it."""
         if self.home is not None:
             self._made(v)
-            v.timed, v.group = False, self.home_group
+            v.timed, v.group = v.timed and self.at_once, self.home_group
             self.home.append(v)
             return v
         self._made(v)
@@ -465,6 +469,7 @@ class Pass(Lines):
             ]
         )
         group = max([group, *(s.group + (0 if self.sequential else 1) for s in v.behind)])
+        group = 0 if self.at_once else group
         if v.reverse is not None:
             group = self._open(v.reverse, group)
             self.groups[group].reverse = v.reverse
@@ -531,9 +536,7 @@ class Pass(Lines):
                 self._needs(v, halo)
             case n.Tail():
                 self._line(v, node)
-            case (
-                n.Prefix() | n.Scores() | n.Gather() | n.FftConv() | n.Geometric() | n.Moment() | n.Append() | n.Start()
-            ):
+            case n.Prefix() | n.FftConv() | n.Geometric() | n.Moment() | n.Append() | n.Start():
                 raise NotPrintable(type(node).__name__)
             case n.Table() | n.Draw():
                 raise NotPrintable(type(node).__name__)

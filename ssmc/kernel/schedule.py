@@ -16,7 +16,7 @@ other pass that can be so: no recurrence that goes on from chunk to chunk joins 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -87,6 +87,7 @@ WIDE = 64  # the size of any axis, where values are compared by what they hold
 
 
 Sort = Literal["serial", "free", "starts"]
+Makes = Literal["steps", "products"]
 
 
 class _Draft:
@@ -98,6 +99,7 @@ class _Draft:
         self.chunk = chunk  # None until a component that minds joins
         self.whole, self.sort = whole, sort
         self.members: list[tuple[Component, Choice]] = []
+        self.makes: set[Makes] = set()
         self.summaries: list[Component] = []
         self.starts: list[Component] = []
 
@@ -128,6 +130,8 @@ class Schedule:
         roots = [*self.graph.roots, *(x for needs in self.needs.values() for x in needs)]
         self.projections = projections(analysis, roots, self.held)
         self.pass_of: dict[str, int] = {}
+        # generated loops go over the steps of a chunk, or multiply in it: a pass does one of the two
+        self.apart = plan.machine == "cpp"
         self.cut = {c.index for c, choice in self.members if choice.segments and not self.handed_in(c)}
         self.starts_of: dict[str, int] = {}  # a register of theirs -> the pass that goes from chunk to chunk
         self.stages: dict[Node, int] = {}
@@ -215,7 +219,8 @@ class Schedule:
         known = [self.starts_of[r] + 1 for r in registers if r in self.starts_of]
         earliest = max([self._earliest(every, own | registers), 0, *known])
         chunk = next((choice.chunk for component, choice in found if component.index in self.cut), self.given.chunk)
-        where = self._chunk_pass(earliest, reverse, chunk, "free" if self.cut else "serial")
+        makes = {made for component, choice in found if (made := self._makes(component, choice))}
+        where = self._chunk_pass(earliest, reverse, chunk, "free" if self.cut else "serial", makes)
         self.drafts[where].members += [
             (c, replace(choice, form="recurrent") if choice.segments else choice) for c, choice in found
         ]
@@ -316,19 +321,38 @@ class Schedule:
             return self._whole(earliest)
         free = bool(self.cut) and (not component.recurrent or addend(self.graph, component) is not None)
         chunk = choice.chunk if component.recurrent else None
-        return self._chunk_pass(earliest, component.reverse, chunk, "free" if free else "serial")
+        made = self._makes(component, choice)
+        sort: Sort = "free" if free else "serial"
+        return self._chunk_pass(earliest, component.reverse, chunk, sort, {made} if made else set())
 
-    def _chunk_pass(self, earliest: int, reverse: bool | None, chunk: int | None, sort: Sort = "serial") -> int:
+    def _makes(self, component: Component, choice: Choice) -> Makes | None:
+        if not self.apart or not component.recurrent or addend(self.graph, component) is not None:
+            return None
+        return "products" if choice.form == "chunked" else "steps"
+
+    def _chunk_pass(
+        self,
+        earliest: int,
+        reverse: bool | None,
+        chunk: int | None,
+        sort: Sort = "serial",
+        makes: Set[Makes] = frozenset(),
+    ) -> int:
         """The first pass from `earliest` of a direction and of chunks of a length (None: of any), or a new one."""
         drafts = self.drafts
         for i in range(earliest, len(drafts)):
             d = drafts[i]
+            if makes and d.makes and makes != d.makes:
+                continue
             if d.whole or d.sort != sort or (reverse is not None and d.reverse != reverse):
                 continue
             if chunk is None or d.chunk is None or d.chunk == chunk:
                 d.chunk = chunk if d.chunk is None else d.chunk
+                d.makes |= makes
                 return i
-        return self._append(earliest, _Draft(bool(reverse), chunk, sort=sort))
+        where = self._append(earliest, _Draft(bool(reverse), chunk, sort=sort))
+        drafts[where].makes |= makes
+        return where
 
     def _whole(self, earliest: int) -> int:
         """The first pass over the whole sequence at once, from `earliest`: it has no direction."""

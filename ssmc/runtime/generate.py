@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ssmc.runtime.program import Program
 
 BACKENDS = ("torch", "cpp")
-IN_CPP = ("recurrent", "scan")  # the forms that C++ has code for
+IN_CPP = ("recurrent", "scan", "chunked")  # the forms that C++ has code for
 Form = str | Mapping[str, str] | None
 
 
