@@ -321,13 +321,15 @@ class Compiled:
         target: str = "cpu",
         gradients: bool = False,
         threads: int | None = None,
+        backend: str | None = None,
     ) -> Plan:
         """What each component runs as, and why; with `gradients`, where the backward is run too.
 
-        `threads` of generated C++, for the estimates; as many as are of use where nothing is said. Raises SpecError
-        where `form` is illegal or `target` unknown.
+        `threads` of generated C++, for the estimates; as many as are of use where nothing is said. `backend` is what
+        would run it, where that is not left open. Raises SpecError where `form` is illegal or `target` unknown.
         """
-        return self._plan(sizes, batch, length, form, machine_of(target, form, threads), gradients)
+        checked_backend(backend)
+        return self._plan(sizes, batch, length, form, machine_of(target, form, threads, backend), gradients)
 
     def _plan(
         self,

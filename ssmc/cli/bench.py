@@ -193,12 +193,13 @@ def _as_text(report: Report) -> str:
             f"{row.spread:.0%}",
             milliseconds(row.best),
             f"{report.slower(row):.2f}",
+            milliseconds(row.estimate) if row.estimate is not None else "",
             f"{row.error:.0e}{' WRONG' if row.wrong else ''}",
             f"{row.first:.2f}",
         ]
         for row in report.rows
     ]
-    header = ("", "form", "backend", "median ms", "spread", "best ms", "ratio", "error", "first s")
+    header = ("", "form", "backend", "median ms", "spread", "best ms", "ratio", "estimate", "error", "first s")
     lines.append(table(rows, header, right=range(3, len(header))))
     if any(row.chosen for row in report.rows):
         lines.append("* what the plan chooses")

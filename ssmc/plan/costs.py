@@ -19,6 +19,8 @@ from typing import Any
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import children, postorder
 from ssmc.plan.machines import Machine
+from ssmc.plan.machines import machine as find_machine
+from ssmc.plan.native import Native, native
 from ssmc.plan.nodes import Cost, FormName
 from ssmc.plan.work import Parts, Quantities, Work, parts_of, state_elements, work_of
 from ssmc.recurrence.drives import drives
@@ -67,9 +69,14 @@ class Estimate:
     launches: Any
     step_tile: Any
     chunk_tile: Any
+    native: Native | None = None
 
     def seconds(self, m: Machine, gradients: bool = False) -> float:
-        """The forward; with `gradients` the backward too."""
+        """The forward; with `gradients` the backward too. What C++ has no code for, PyTorch runs."""
+        if m.stepwise:
+            if self.native is None:
+                return self.seconds(find_machine("cpu"), gradients)
+            return self.native.seconds(m) * (1 + BACKWARD_WORK if gradients else 1)
 
         def bandwidth(tile: float) -> float:
             return m.cache_bandwidth if tile <= m.cache else m.bandwidth
@@ -105,7 +112,8 @@ def estimate(form: FormName, subject: Subject, q: Quantities, chunk: int) -> Est
         import sympy
 
         return _ESTIMATES[form](subject, q, sympy.Symbol("c", positive=True, integer=True))
-    return _ESTIMATES[form](subject, q, chunk or (q.length if q.symbolic else max(1, q.length)))
+    found = _ESTIMATES[form](subject, q, chunk or (q.length if q.symbolic else max(1, q.length)))
+    return found if q.symbolic else replace(found, native=native(form, subject.analysis, subject.component, q))
 
 
 def _recurrent(s: Subject, q: Quantities, chunk: Any) -> Estimate:

@@ -37,7 +37,7 @@ def in_segments(
         return choices
     if any(c not in cut and not (resumes and c.algebra == "nonlinear") for c in serial):
         return choices
-    busy = min(at.cores, *(_cells(analysis, c, q) for c in cut))
+    busy = min(at.cores, *(cells(analysis, c, q) for c in cut))
     steps, more = _work(analysis, cut, q)
     if at.cores * steps < GAIN * busy * (steps + more):
         return choices
@@ -60,7 +60,7 @@ def _elementwise(component: Component) -> bool:
     return monoid is not None and not any(n.base_axis(a) != a for slot in monoid.later for a in slot.axes)
 
 
-def _cells(analysis: Analysis, component: Component, q: Quantities) -> int:
+def cells(analysis: Analysis, component: Component, q: Quantities) -> int:
     """How many cores can take part of one step each: what readouts sum stays together."""
     summed = {a for x in parts_of(analysis, component).readout if isinstance(x, n.Reduce) for a in x.over}
     states = [analysis.graph.register[name].axes for name in component.registers]

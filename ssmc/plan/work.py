@@ -140,6 +140,9 @@ def _arithmetic(op: str, operands: Sequence[Any]) -> Any:
             return a
 
 
+EXP = 10  # operations of an exponential, in the operator table; what costs as much or more is made of such
+
+
 # -- counting ----------------------------------------------------------------------------------------------------
 
 
@@ -147,16 +150,21 @@ def _arithmetic(op: str, operands: Sequence[Any]) -> Any:
 class Work:
     """What some expressions do in one step of one sequence, computed one operation at a time.
 
-    `flops` elementwise, `dots` in sums of products, `moved` elements read and written, `ops` operations started.
+    `flops` elementwise, `dots` in sums of products, `moved` elements read and written, `ops` operations started. `exps`
+    are how many exponentials the costly ones among the elementwise are worth, of EXP operations each.
     """
 
     flops: Any = 0
     dots: Any = 0
     moved: Any = 0
     ops: int = 0
+    exps: Any = 0
 
     def __add__(self, other: Work) -> Work:
-        return Work(self.flops + other.flops, self.dots + other.dots, self.moved + other.moved, self.ops + other.ops)
+        return Work(
+            self.flops + other.flops, self.dots + other.dots, self.moved + other.moved, self.ops + other.ops,
+            self.exps + other.exps,
+        )  # fmt: skip
 
 
 def work_of(nodes: Iterable[Node], q: Quantities) -> Work:
@@ -175,7 +183,8 @@ def _one(node: Node, q: Quantities) -> Work:
             for a in args:
                 if not isinstance(a, n.Const):
                     moved = moved + q.elements(a.axes)
-            return Work(OPS[op].cost * wide * own, 0, moved, 1 if OPS[op].cost else 0)
+            cost = OPS[op].cost
+            return Work(cost * wide * own, 0, moved, 1 if cost else 0, cost / EXP * wide * own if cost >= EXP else 0)
         case n.Reduce(op="sum", arg=n.Map(op="mul") as arg):
             # the product is counted with its Map; as one contraction it is never written
             inner = q.elements(arg.axes)

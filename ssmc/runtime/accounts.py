@@ -27,15 +27,16 @@ class Told:
     why: str
     lanes: int = 0
     threads: int = 0
+    measured: str = ""
 
     def lines(self) -> list[str]:
         """For a person."""
         if not self.passes:
             return [f"{'schedule':<{WIDTH}}none: {self.why}"]
-        head = (
-            f"C++ in float32: {self.lanes} lanes, {self.threads} thread{'s' if self.threads != 1 else ''}; {self.why}"
-        )
-        out = [f"{'schedule':<{WIDTH}}{head}"]
+        threads = f"{self.threads} thread{'s' if self.threads != 1 else ''}"
+        since = f"measured on {self.measured[:10]}" if self.measured else "not measured: `ssmc doctor --calibrate`"
+        out = _wrapped(f"{'schedule':<{WIDTH}}", f"C++ in float32: {self.lanes} lanes; {self.why}")
+        out += _wrapped(f"{'machine':<{WIDTH}}", f"{since}; estimates are for {threads}")
         for role, a in self.passes:
             out += _wrapped(f"  {f'{role}.{a.number}':<{WIDTH}}", a.title)
             for what, how in a.lines():
@@ -45,7 +46,10 @@ class Told:
     def json(self) -> dict[str, Any]:
         """For a program."""
         passes = [{"program": role, **a.json()} for role, a in self.passes]
-        return {"backend": "cpp" if self.passes else None, "why": self.why, "lanes": self.lanes, "passes": passes}
+        return {
+            "backend": "cpp" if self.passes else None, "why": self.why, "lanes": self.lanes,
+            "threads": self.threads, "machine_measured": self.measured or None, "passes": passes,
+        }  # fmt: skip
 
 
 def _wrapped(begin: str, text: str) -> list[str]:
@@ -56,6 +60,7 @@ def accounts(
     plan: Plan, sizes: Mapping[str, int], batch: int, length: int, machine: Machine, asked: Scheduling
 ) -> Told:
     """What a plan for generated C++ on `machine` comes to; wishes that cannot be had raise SpecError."""
+    from ssmc.backends.cpp.constants import constants
     from ssmc.backends.cpp.printer import print_program
     from ssmc.backends.cpp.toolchain import toolchain
     from ssmc.backends.cpp.value import NotPrintable
@@ -78,7 +83,8 @@ def accounts(
     except NotPrintable as missing:
         if not passes:
             return Told((), f"this backend has no code for it, and PyTorch runs it: {missing}")
-    return Told(tuple(passes), wishes.why or "by the rules of the compiler", lanes, machine.cores)
+    why = wishes.why or "by the rules of the compiler"
+    return Told(tuple(passes), why, lanes, machine.cores, constants().measured)
 
 
 def backward_program(

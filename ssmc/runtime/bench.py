@@ -43,7 +43,8 @@ REPEAT = 0.005  # seconds that one timed run should take at least
 class Row:
     """A case: seconds of one run, how far it was from the oracle, and the seconds of its first call.
 
-    `chosen` says that the plan takes this form where none is asked for. Where `wrong`, the rest may be meaningless.
+    `chosen` says that the plan takes this form where none is asked for, `estimate` the seconds that the plan expects of
+    it. Where `wrong`, the rest may be meaningless.
     """
 
     what: str
@@ -56,6 +57,7 @@ class Row:
     error: float
     chosen: bool
     wrong: bool
+    estimate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class _Case:
     error: float
     chosen: bool
     wrong: bool
+    estimate: float | None = None
 
     @property
     def name(self) -> str:
@@ -132,7 +135,7 @@ def bench(
 def _row(case: _Case, timing: Timing) -> Row:
     return Row(
         case.what, case.form, case.backend, timing.median, timing.best, timing.spread, case.first, case.error,
-        case.chosen, case.wrong,
+        case.chosen, case.wrong, case.estimate,
     )  # fmt: skip
 
 
@@ -150,6 +153,10 @@ class _Question:
             for p in self.graph.params
         }
         self.inputs = {p.name: self._draw(g, (batch, length), p.axes, p.kind, 1.0) for p in self.graph.inputs}
+        # a size that a tensor says need not be given, and calls that give none are quicker
+        told = {a for p in (*self.graph.inputs, *self.graph.params) for a in p.axes}
+        untold = {a: s for a, s in self.own.items() if a not in told}
+        self.untold: dict[str, Any] = {"sizes": untold} if untold else {}
         self.backwards = any(r.reverse for r in self.graph.registers)
         numbers = sum(_product(axes_of(r.axes, self.sizes)) for r in self.graph.registers if r.depth.axis is None)
         self.compared = min(length, max(16, COMPARED // max(1, batch * numbers)))
@@ -220,7 +227,7 @@ class _Question:
         """One, compared; none where a step, or a backward, does not exist."""
         if what == STEP:
             return [] if self.backwards or not self.graph.inputs else [self._step(backend)]
-        options: dict[str, Any] = {"form": form, "backend": backend, "sizes": self.own}
+        options: dict[str, Any] = {"form": form, "backend": backend, **self.untold}
         if not self.graph.inputs:
             options["length"] = self.length
         run_it = self._forward(options) if what == FORWARD else self._both(options)
@@ -237,7 +244,9 @@ class _Question:
             if what == BACKWARD and self.compared < self.length:
                 slopes = self._both(options, self.compared)()[1]  # type: ignore[misc]
             off, wrong = self.compare(what, [y[:, : self.compared] for y in outputs], slopes)
-        return [_Case(what, form, backend, run_it, first, off, self._chosen(form, what == BACKWARD), wrong)]
+        gradients = what == BACKWARD
+        estimate = self._estimate(form, backend, gradients)
+        return [_Case(what, form, backend, run_it, first, off, self._chosen(form, gradients), wrong, estimate)]
 
     def _outputs(self, *given: Tensor, **options: Any) -> list[Tensor]:
         """Of a call; a spec without inputs has no batch, and gets one."""
@@ -271,13 +280,21 @@ class _Question:
 
         def advance(state: Any) -> tuple[Any, Any]:
             with torch.no_grad():
-                return self.compiled.step(state, *now, *params, sizes=self.own, backend=backend)
+                return self.compiled.step(state, *now, *params, backend=backend, **self.untold)
 
         start = time.perf_counter()
         y, state = advance(None)
         first = time.perf_counter() - start
         off, wrong = self.compare(STEP, [x[:, None] for x in _listed(y)], [])
         return _Case(STEP, "step", backend, lambda: advance(state), first, off, False, wrong)
+
+    def _estimate(self, form: str, backend: str, gradients: bool) -> float | None:
+        """Seconds that the plan expects of the recurrences, of as many threads as run; PyTorch's are those of one."""
+        threads = torch.get_num_threads()
+        plan = self.compiled.plan(self.own, self.batch, self.length, form, "cpu", gradients, threads, backend)
+        costs = [f.cost for c in plan.choices for f in c.forms if f.name == c.form]
+        seconds = [c.seconds_at for c in costs if c is not None and c.seconds_at is not None]
+        return sum(seconds) if seconds else None
 
     def _chosen(self, form: str, gradients: bool) -> bool:
         """Whether the plan takes `form` of its own accord."""

@@ -250,9 +250,11 @@ def backend_of(route: Route, target: str) -> str:
     return "cpp" if available() else "torch"
 
 
-def machine_of(target: str, form: Form = None, threads: int | None = None) -> str | Machine:
+def machine_of(target: str, form: Form = None, threads: int | None = None, backend: str | None = None) -> str | Machine:
     """The description of the machine that plans for a target are made for: a CPU's is that of the backend it gets."""
-    return described("cpp" if target == "cpu" and backend_of(Route(form), target) == "cpp" else target, threads)
+    if target == "cpu" and backend_of(Route(form, backend), target) == "cpp":
+        target = "cpp"
+    return described(target, threads)
 
 
 def described(target: str, threads: int | None = None) -> str | Machine:

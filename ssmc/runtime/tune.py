@@ -189,7 +189,7 @@ class _Search:
     def _run(self, compiled: Compiled, what: str) -> Callable[[], Any] | None:
         question = copy.copy(self.question)
         question.compiled = compiled
-        options: dict[str, Any] = {"form": None, "backend": "cpp", "sizes": self.sizes}
+        options: dict[str, Any] = {"form": None, "backend": "cpp", **self.question.untold}
         if not question.graph.inputs:
             options["length"] = self.length
         return question._forward(options) if what == FORWARD else question._both(options)

@@ -33,6 +33,7 @@ def test_every_form_in_every_direction_is_compared_and_timed() -> None:
     named = {(r["what"], r["form"]) for r in found}
     both = {(what, form) for what in (bench.FORWARD, bench.BACKWARD) for form in ("recurrent", "scan")}
     assert named == both | {(bench.STEP, "step")}
+    assert all(r["estimate"] > 0 for r in found if r["what"] != bench.STEP)
     assert all(r["median"] > 0 and r["error"] < 1e-5 and not r["wrong"] for r in found)
     for what in (bench.FORWARD, bench.BACKWARD):
         of_one = [r for r in found if r["what"] == what]
@@ -45,7 +46,8 @@ def test_the_text_names_what_was_measured() -> None:
     assert done.exit_code == 0, done.output
     first, header, *_ = done.stdout.splitlines()
     assert first == "batch 1, length 20, N = 16; float32"
-    assert header.split() == ["form", "backend", "median", "ms", "spread", "best", "ms", "ratio", "error", "first", "s"]
+    columns = "form backend median ms spread best ms ratio estimate error first s"
+    assert header.split() == columns.split()
     assert "* what the plan chooses" in done.stdout
     assert "backward" not in done.stdout
 

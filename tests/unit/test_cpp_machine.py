@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ import pytest
 from click.testing import CliRunner
 from ssmc.backends.cpp import constants, measure, toolchain
 
+from ssmc.api import compile as compile_spec
 from ssmc.cli.main import cli
 from ssmc.diagnostics import SpecError
+from ssmc.plan.choose import choose
+from ssmc.plan.machines import Machine
+from ssmc.plan.machines import machine as find_machine
 
 MEASURED = constants.Constants(
     threads=2,
@@ -128,6 +133,74 @@ def test_threads_share_what_there_is() -> None:
 def test_processors_that_were_kept_busy_are_noticed() -> None:
     assert not MEASURED.disturbed
     assert constants.Constants(**vars(MEASURED) | {"flops": constants.Rate(1e11, 1.1e11)}).disturbed
+
+
+# -- estimates -------------------------------------------------------------------------------------------------------
+
+LEAKY = "ssm leaky\naxis D\ninput x[D], g[D]\nstate h[D] = 0\nh = sigmoid(g)*h + x\noutput y[D] = h\n"
+OUTER = "ssm outer\naxis K, V\ninput k[K], v[V]\nstate S[K, V] = 0\nS = S + k*v\noutput y[V] = sum[K](k*S)\n"
+
+
+def estimate(
+    text: str, machine: Machine, length: int = 4096, batch: int = 1, form: str = "recurrent", **sizes: int
+) -> float:
+    """Seconds of a form of a spec's only component."""
+    analysis = compile_spec(text).analysis
+    own = {a: s for a, s in sizes.items() if a in analysis.graph.axis}
+    plan = choose(analysis, form=form, sizes=own, batch=batch, length=length, machine=machine)
+    cost = next(f.cost for f in plan.choices[0].forms if f.name == form)
+    assert cost is not None
+    assert cost.seconds_at is not None
+    return cost.seconds_at
+
+
+def changed_machine(**change: Any) -> Machine:
+    return replace(MEASURED.machine(1), starting=0.0, **change)
+
+
+def test_an_estimate_is_what_bounds_it() -> None:
+    """Twice as quick at what bounds it is twice as quick, and at anything else as quick as before."""
+    fast = {"bandwidth": 1e15, "flops": 1e17, "exps": 1e15, "caches": (constants.Cache(1 << 15, 1e17),)}
+    for name, text, slow in (
+        ("bandwidth", LEAKY, 1e9), ("exps", LEAKY, 1e7), ("flops", OUTER, 1e9), ("caches", OUTER, 1e9),
+    ):  # fmt: skip
+
+        def at(value: float, name: str = name, text: str = text) -> float:
+            given = (constants.Cache(1 << 15, value),) if name == "caches" else value
+            return estimate(text, changed_machine(**fast | {name: given}), D=512, K=128, V=128)
+
+        assert at(slow) / at(2 * slow) == pytest.approx(2, rel=0.05), name
+
+
+def test_estimates_grow_with_the_work() -> None:
+    m = changed_machine()
+    for text in (LEAKY, OUTER):
+        whole = estimate(text, m, D=512, K=64, V=64)
+        assert estimate(text, m, length=8192, D=512, K=64, V=64) == pytest.approx(2 * whole)
+        assert estimate(text, m, batch=3, D=512, K=64, V=64) == pytest.approx(3 * whole)
+        assert estimate(text, m, D=1024, K=128, V=64) > 1.5 * whole
+
+
+def test_idle_cores_are_of_no_use() -> None:
+    """One block of channels keeps one core busy, however many there are, unless time is cut into segments."""
+    one, two = MEASURED.machine(1), replace(MEASURED.machine(2), starting=MEASURED.call)
+    exp_bound = {"bandwidth": 1e15}
+    slow, quick = replace(one, **exp_bound), replace(two, **exp_bound)
+    assert estimate(LEAKY, slow, D=16) == pytest.approx(estimate(LEAKY, quick, D=16))
+    assert estimate(LEAKY, slow, D=512) == pytest.approx(2 * estimate(LEAKY, quick, D=512), rel=0.01)
+    assert estimate(LEAKY, quick, form="scan", D=16) < estimate(LEAKY, slow, form="scan", D=16)
+
+
+def test_what_params_alone_decide_costs_nothing_at_a_step() -> None:
+    inside = LEAKY.replace("sigmoid(g)", "sigmoid(a)").replace("input", "param a[D]\ninput")
+    m = changed_machine(bandwidth=1e15)
+    assert estimate(inside, m, D=512) < 0.2 * estimate(LEAKY, m, D=512)
+
+
+def test_what_cpp_has_no_code_for_is_estimated_for_pytorch() -> None:
+    assert estimate(OUTER, MEASURED.machine(), form="chunked", K=64, V=64) == pytest.approx(
+        estimate(OUTER, find_machine("cpu"), form="chunked", K=64, V=64)
+    )
 
 
 @pytest.mark.skipif(not toolchain.available(), reason="no C++ compiler here")
