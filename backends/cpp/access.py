@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssmc.backends.cpp.point import Code, Env, Index, Point
+from ssmc.backends.cpp.registers import tile_name
 from ssmc.backends.cpp.texts import SCALAR, atom, product, simple, times
 from ssmc.backends.cpp.tiles import Tiles
 from ssmc.backends.cpp.value import BEGUN, Line, NotPrintable, Value, moved_axes
@@ -216,7 +217,7 @@ class Access:
     def name(self: Any, v: Value) -> str:
         if v.place is not None and not v.crosses and self.in_place(v):
             return self.name(v.place)
-        return self.printer.identifier(v.name)
+        return tile_name(self, v) if v in self.held else self.printer.identifier(v.name)
 
     def array(self: Any, v: Value, point: Point) -> Code:
         """A value read from where it is kept."""

@@ -18,7 +18,9 @@ from ssmc.backends.cpp.values import Pass
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
 
-HELD = 16384  # bytes of all that a cell holds: half of a first cache
+# Bytes of what a cell holds, half of a first cache; and of what each element of a state has for itself, of which tiles of
+# the state need a part at a time: of a second cache.
+HELD, OWN = 16384, 131072
 
 
 def hold(values: Pass, schedule: Schedule, sizes: Mapping[str, int], lanes: int, width: int) -> None:
@@ -27,16 +29,23 @@ def hold(values: Pass, schedule: Schedule, sizes: Mapping[str, int], lanes: int,
         return
     holder = _Holder(values, schedule, sizes, lanes)
     uses = [(v, node) for g in values.groups for v in g.values for node in holder.constants(v)]
-    every = {node: holder.elements(node) for _, node in uses}
-    total = sum(math.inf if e is None else e * (2 if node.kind == "complex" else 1) for node, e in every.items())
-    if total * width > HELD:
-        return
+    every = dict.fromkeys(node for _, node in uses)
+    mine: set[Node] = set()
+    for room, own in ((HELD, False), (OWN, True)):
+        alike = [node for node in every if holder.own(node) is own]
+        sizes_of = [holder.elements(node) for node in alike]
+        parts = [
+            math.inf if e is None else e * (1 + (x.kind == "complex")) for e, x in zip(sizes_of, alike, strict=True)
+        ]
+        if sum(parts) * width <= room:
+            mine |= set(alike)
     made: dict[Node, Value] = {}
     for v, node in uses:
+        if node not in mine:
+            continue
         if node not in made:
             name = node.buffer if isinstance(node, n.Load) else getattr(node, "name", "value")
-            held = Value(values.fresh(f"{name}_held"), node.axes, node.kind, node, timed=False, group=-1)
-            made[node] = held
+            made[node] = Value(values.fresh(f"{name}_held"), node.axes, node.kind, node, timed=False, group=-1)
         v.stands[node] = made[node]
         v.reads.append(made[node])
     values.held = list(made.values())
@@ -45,6 +54,12 @@ def hold(values: Pass, schedule: Schedule, sizes: Mapping[str, int], lanes: int,
 class _Holder:
     def __init__(self, values: Pass, schedule: Schedule, sizes: Mapping[str, int], lanes: int) -> None:
         self.values, self.schedule, self.sizes, self.lanes = values, schedule, sizes, lanes
+        carries = [*values.carries.values(), *(c for cs in values.resets.values() for c in cs)]
+        self.states = [set(c.axes) - {n.BATCH} for c in carries if len(c.axes) > 1]
+
+    def own(self, node: Node) -> bool:
+        """Whether each element of a state has one of its own."""
+        return any(axes and axes <= set(node.axes) for axes in self.states)
 
     def constants(self, v: Value) -> list[Node]:
         """The params, and what is computed of them once, that a value reads where it stands."""

@@ -330,10 +330,10 @@ class Printer(Serial, AtOnce, Sweeps):
                     self._contiguous(self.identifier(name), b.axes, b.kind)
             legal = self._legal(values, number, p.title)
             schedule = self.schedules.get(number) or self._chosen(values, number)
+            hold(values, schedule, self._known_sizes(), self.lanes, self.width)
             split(values, schedule, self._known_sizes(), self.lanes, self.width)
             if not stepping:
                 self.accounts.append(account(values, schedule, number, p.title, self._known_sizes(), self.lanes, legal))
-            hold(values, schedule, self._known_sizes(), self.lanes, self.width)
             passes += self._pass(values, schedule, number, p.title)
             calls.append(f"pass_{number}(c)")
         names = [x for x in self.fixed if x not in self.part_size]

@@ -33,6 +33,7 @@ from ssmc.expr.nodes import Node
 NEAR, KEPT = 8192, 393216
 # Bytes that may cross between levels for each step of a chunk before they are computed again instead.
 CROSSING = 131072
+COEFFICIENTS = 4  # vectors of a tile that has coefficients for each element
 CHUNK = 32  # steps that a tile runs for where nothing else settles it
 
 
@@ -478,6 +479,11 @@ class _Split:
                     extents[a] = max(x * unit, extents[a])
                     return
 
+        if any(self.wide(r) for v in mine for r in v.reads if r in self.values.held):
+            # each element has coefficients of its own: they take the registers, and no larger tile shares anything
+            for a in [a for a in axes if a != lane][:1]:
+                grown(a, COEFFICIENTS)
+            return extents
         inner = sorted((a for a in axes if a != lane), key=lambda a: (not any(a in v.over for v in mine), a))
         if lane in extents:
             grown(lane, 4 * self.lanes)

@@ -14,6 +14,7 @@ from ssmc.backends.cpp import printer, tiles, toolchain
 
 import ssmc
 from ssmc.expr.arrays import TorchArrays
+from ssmc.kernel.lower import lower
 from ssmc.step.interp import run
 
 pytestmark = pytest.mark.skipif(not toolchain.available(), reason="no C++ compiler here")
@@ -68,6 +69,24 @@ SPECS = {
         k = sin(g)
         S = sigmoid(x)*S + v*prev(k, 2) + 0.3*k*v
         output y[V] = sum[H, K](q*prev(k)*S)
+    """,
+    # each element of the state has params of its own, which a cell holds for its tiles
+    "coefficients for each element": """
+        axis K, V
+        input v[V]
+        param a[K, V] complex, c[K, V] complex, p[V]
+        state h[K, V] complex
+        h = 0.9*a/(1 + abs(a))*h + c*v
+        output y[V] = 2*real(sum[K](c*h)) + p*v
+    """,
+    "rates for each element": """
+        axis H, K, V
+        input q[K], k[K], v[V]
+        param A[H, K, V], C[V]
+        state h[H, K, V]
+        h = exp(-softplus(v)*exp(A))*h + k*v
+        output y[H, V] = sum[K](q*h)*C
+        output z[K] = sum[H, V](A*h)
     """,
     "backwards in time, complex": """
         axis K, V
@@ -196,3 +215,13 @@ def test_the_number_of_threads_changes_no_bit() -> None:
         torch.set_num_threads(before)
     for other in results[1:]:
         assert all(torch.equal(x, y) for x, y in zip(results[0], other, strict=True))
+
+
+def test_small_tiles_have_arrays_of_their_own() -> None:
+    """With coefficients for each element a tile is four vectors, in an array that can be registers."""
+    spec = ssmc.compile("ssm tried\n" + SPECS["coefficients for each element"])
+    printed = printer.print_program(
+        lower(spec.plan(form="recurrent")), real="float", lanes=16, sizes={"K": 32, "V": 64}
+    )
+    assert "cx<vreal> h_tile[4];" in printed.text
+    assert "c_held" in printed.text
