@@ -217,7 +217,7 @@ class Access:
     def name(self: Any, v: Value) -> str:
         if v.place is not None and not v.crosses and self.in_place(v):
             return self.name(v.place)
-        return tile_name(self, v) if v in self.held else self.printer.identifier(v.name)
+        return tile_name(self, v) if v in self.in_tile else self.printer.identifier(v.name)
 
     def array(self: Any, v: Value, point: Point) -> Code:
         """A value read from where it is kept."""

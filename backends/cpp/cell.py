@@ -10,14 +10,14 @@ Which axis is what stands in a `Schedule`; this module prints what it says.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ssmc.backends.cpp.access import Access, Array
 from ssmc.backends.cpp.nests import Nest, nests_of, pointwise
 from ssmc.backends.cpp.point import VECTOR, Code, Env, Index, Point
-from ssmc.backends.cpp.registers import around, held_carries
+from ssmc.backends.cpp.registers import around, enter, held_carries, leave
 from ssmc.backends.cpp.rows import Rows
 from ssmc.backends.cpp.schedule import Schedule
 from ssmc.backends.cpp.texts import SCALAR, atom, enclosed, identity, indented, number_of, times, told
@@ -69,7 +69,7 @@ class Cell(Access):
         self.updates = {v.place: v for g in values.groups for v in g.values if v.place is not None}
         self.partials: dict[str, Value] = {}  # parts of what several cells add to, by name
         self.totalled = {v.total for v in values.totals if v.total is not None}
-        self.held: set[Value] = set()  # carries that are in arrays of the tile now
+        self.in_tile: set[Value] = set()  # carries that are in arrays of the tile now
         self.scratch: list[str] = []
         self.scratch_needs: list[str] = []  # of helper functions
 
@@ -325,29 +325,17 @@ class Cell(Access):
             return []
         reverse = self._reverse(group)
         held = held_carries(self, group)
-        self.hold(held)
+        enter(self, held)
         inner: list[str] = []
         self.tensors.sweep = -1 if reverse else 1
         for nest in nests:
             inner += self._nest_lines(nest)
         self.tensors.sweep = 0
         inner += self._copies(group.values)
-        self.release(held)
+        leave(self, held)
         head = "for (i64 t = stop - 1; t >= start; t--) {" if reverse else "for (i64 t = start; t < stop; t++) {"
         changed = {c for v in group.values for c in (v.place, v.total) if c is not None}
         return around(self, held, [head, *indented(inner), "}"], changed)
-
-    def hold(self, carries: Collection[Value]) -> None:
-        """From here on these carries are read and written in arrays of the tile."""
-        for c in carries:
-            assert self.tiles is not None
-            self.held.add(c)
-            self.near[c] = self.tiles
-
-    def release(self, carries: Collection[Value]) -> None:
-        for c in carries:
-            self.held.remove(c)
-            del self.near[c]
 
     def _over_tiles(self, tiles: Tiles, sweeps: list[str]) -> list[str]:
         """Sweeps in the loops over tiles; what is added up over the tiles begins with nothing."""

@@ -18,8 +18,8 @@ from ssmc.backends.cpp.values import Pass
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
 
-# Bytes of what a cell holds, half of a first cache; and of what each element of a state has for itself, of which tiles of
-# the state need a part at a time: of a second cache.
+# Bytes of what a cell holds, half of a first cache; and of what each element of a state has for itself, of which tiles
+# of the state need a part at a time: of a second cache.
 HELD, OWN = 16384, 131072
 
 

@@ -9,6 +9,7 @@ for each tile of N
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ssmc.backends.cpp.nests import Nest
@@ -32,7 +33,7 @@ def held_carries(cell: Cell, group: Group) -> dict[Value, int]:
     room = REGISTERS
     for c in sorted(mine, key=lambda c: (c not in first, c.name)):
         order = cell.array_of(c).order
-        if c not in cell.typed or c in cell.near or c.crosses or not set(tiles.extents) <= set(order):
+        if c not in cell.typed or c in cell.near or c in cell.rows or c.crosses or not set(tiles.extents) <= set(order):
             continue
         turns = [cell.turns(a, lane=a == order[-1]) for a in order]
         if not all(x.isdigit() for x in turns):
@@ -60,6 +61,20 @@ def around(cell: Cell, carries: dict[Value, int], sweep: list[str], changed: set
     return ["{", *indented(out), "}"]
 
 
+def enter(cell: Cell, carries: Collection[Value]) -> None:
+    """From here on these carries are read and written in arrays of the tile."""
+    for c in carries:
+        assert cell.tiles is not None
+        cell.in_tile.add(c)
+        cell.near[c] = cell.tiles
+
+
+def leave(cell: Cell, carries: Collection[Value]) -> None:
+    for c in carries:
+        cell.in_tile.remove(c)
+        del cell.near[c]
+
+
 def tile_name(cell: Cell, c: Value) -> str:
     return cell.printer.identifier(f"{c.name} tile")
 
@@ -70,9 +85,9 @@ def _copied(cell: Cell, c: Value, back: bool) -> list[str]:
     def body(env: Env) -> list[str]:
         point = Point(cell, env, None, {})
         whole = cell.array(c, point).text
-        cell.hold({c})
+        enter(cell, {c})
         mine = cell.array(c, point).text
-        cell.release({c})
+        leave(cell, {c})
         return [f"{whole} = {mine};" if back else f"{mine} = {whole};"]
 
     return cell._loops(Nest(axes, cell.lane_of(c, axes), set(), []), body, {})

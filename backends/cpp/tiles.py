@@ -33,7 +33,7 @@ from ssmc.expr.nodes import Node
 NEAR, KEPT = 8192, 393216
 # Bytes that may cross between levels for each step of a chunk before they are computed again instead.
 CROSSING = 131072
-COEFFICIENTS = 4  # vectors of a tile that has coefficients for each element
+OWN = 56  # vectors of a tile whose elements have coefficients of their own, and of these: registers and a few more
 CHUNK = 32  # steps that a tile runs for where nothing else settles it
 
 
@@ -479,10 +479,11 @@ class _Split:
                     extents[a] = max(x * unit, extents[a])
                     return
 
-        if any(self.wide(r) for v in mine for r in v.reads if r in self.values.held):
-            # each element has coefficients of its own: they take the registers, and no larger tile shares anything
+        own = {r for v in mine for r in v.reads if r in self.values.held and self.wide(r)}
+        if own:  # they take the registers, and no larger tile shares anything
+            each = sum(2 if v.kind == "complex" else 1 for v in (*states, *own))
             for a in [a for a in axes if a != lane][:1]:
-                grown(a, COEFFICIENTS)
+                grown(a, max(1, OWN // each))
             return extents
         inner = sorted((a for a in axes if a != lane), key=lambda a: (not any(a in v.over for v in mine), a))
         if lane in extents:

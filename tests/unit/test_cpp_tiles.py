@@ -218,10 +218,10 @@ def test_the_number_of_threads_changes_no_bit() -> None:
 
 
 def test_small_tiles_have_arrays_of_their_own() -> None:
-    """With coefficients for each element a tile is four vectors, in an array that can be registers."""
+    """With coefficients for each element a tile is a few vectors, in an array that can be registers."""
     spec = ssmc.compile("ssm tried\n" + SPECS["coefficients for each element"])
     printed = printer.print_program(
         lower(spec.plan(form="recurrent")), real="float", lanes=16, sizes={"K": 32, "V": 64}
     )
-    assert "cx<vreal> h_tile[4];" in printed.text
+    assert "cx<vreal> h_tile[8];" in printed.text
     assert "c_held" in printed.text
