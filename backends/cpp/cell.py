@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ssmc.backends.cpp.access import Access, Array
 from ssmc.backends.cpp.nests import Nest, nests_of, pointwise
+from ssmc.backends.cpp.matrices import Layout, layout_of, lines
 from ssmc.backends.cpp.point import VECTOR, Code, Env, Index, Point
 from ssmc.backends.cpp.registers import around, enter, held_carries, leave
 from ssmc.backends.cpp.rows import Rows
@@ -55,6 +56,7 @@ class Cell(Access):
         self.frame = Frame()
         self.tensors = Rows(self)
         self.arrays: dict[Value, Array] = {}
+        self.products: dict[Value, Layout] = {}
         self.nests: list[list[Nest]] = []
         self.step = values.step
         self.depths: dict[str, str] = {}
@@ -76,11 +78,11 @@ class Cell(Access):
     def text(self) -> list[str]:
         """The lines of the cell's function, without its head."""
         self.typed, self.placed, self.rows = set(), set(), {}
-        self.nests = []
+        self.nests, self.products = [], {}
         for g in self.values.groups:
             self.tiles = g.tiles
-            nests = nests_of(g.values, self.loops, self.lane_of, self._lag_length, self._narrow, self.values)
-            self.nests.append(nests)
+            self.products |= {v: layout for v in g.values if (layout := layout_of(self, v)) is not None}
+            self.nests.append(self._nests(g.values))
         self.tiles = None
         self._commit()
         self.rows = self._kept_in_rows()
@@ -255,9 +257,15 @@ class Cell(Access):
 
     def _plain(self, values: list[Value]) -> list[str]:
         out: list[str] = []
-        for nest in nests_of(values, self.loops, self.lane_of, self._lag_length, self._narrow, self.values):
+        for nest in self._nests(values):
             out += self._nest_lines(nest)
         return out
+
+    def _nests(self, values: list[Value]) -> list[Nest]:
+        def alone(v: Value) -> bool:
+            return v.serial or v in self.products
+
+        return nests_of(values, self.loops, self.lane_of, self._lag_length, self._narrow, self.values, alone)
 
     def _nest_for(self, v: Value, fills: Value | None = None) -> Nest:
         if fills is not None:
@@ -386,6 +394,8 @@ class Cell(Access):
     def _nest_lines(self, nest: Nest) -> list[str]:
         if any(n.LAG in v.axes for v in nest.values):
             self._lag_now = self._lag_length(nest.values[0])
+        if nest.values[0] in self.products:
+            return lines(self, nest, self.products[nest.values[0]])
         if nest.serial:
             return self.printer.serial(self, nest)
         if nest.over:

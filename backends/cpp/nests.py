@@ -40,9 +40,11 @@ def nests_of(
     lag_of: Callable[[Value], str],
     narrow: Callable[[str], bool],
     of: Pass,
+    alone: Callable[[Value], bool] = lambda v: v.serial,
 ) -> list[Nest]:
     """The nests of one group, in order. `loops` gives the axes that a value has loops over, `lag_of` the length of a
-    delay line that is one of them; an axis is `narrow` whose vectors are computed all together."""
+    delay line that is one of them; an axis is `narrow` whose vectors are computed all together. What is `alone` shares
+    no loops."""
     nests: list[Nest] = []
     at: dict[Value, int] = {}
     for v in values:
@@ -62,7 +64,7 @@ def nests_of(
         where = -1
         for i in range(len(nests) - 1, least - 1, -1):
             nest = nests[i]
-            if nest.serial or v.serial or set(nest.axes) != set(axes) or nest.lane != lane:
+            if nest.serial or alone(v) or set(nest.axes) != set(axes) or nest.lane != lane:
                 continue
             if n.LAG in axes and lag_of(nest.values[0]) != lag_of(v):
                 continue
@@ -71,7 +73,7 @@ def nests_of(
             where = i
             break
         if where < 0:
-            nests.append(Nest(axes, lane, {over} - {NOTHING}, [], v.serial))
+            nests.append(Nest(axes, lane, {over} - {NOTHING}, [], alone(v)))
             where = len(nests) - 1
         nest = nests[where]
         nest.over |= {over} - {NOTHING}
@@ -104,7 +106,7 @@ def _merged(nests: list[Nest], lag_of: Callable[[Value], str], narrow: Callable[
         first = nests[i]
         if first.serial or not first.axes:
             continue
-        for later in nests[i + 1 :]:
+        for later in (nest for nest in nests[i + 1 :] if nest.values):
             same = set(first.axes) == set(later.axes) and first.lane == later.lane and not later.serial
             alike = all(_alike(first.over, o, first.lane, narrow) for o in (later.over or {NOTHING}))
             if same and alike and _joins(first, later, of):

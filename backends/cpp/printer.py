@@ -23,12 +23,13 @@ from ssmc.backends.cpp.library_text import macros, support_text
 from ssmc.backends.cpp.library_text import names as support_names
 from ssmc.backends.cpp.nests import Nest
 from ssmc.backends.cpp.point import Env, Index
+from ssmc.backends.cpp.products import Product
 from ssmc.backends.cpp.reductions import reduction
 from ssmc.backends.cpp.schedule import Schedule, choose, legal_axes
 from ssmc.backends.cpp.serial import Serial
 from ssmc.backends.cpp.signature import Printed, Signature, Slot
 from ssmc.backends.cpp.sweeps import Sweeps
-from ssmc.backends.cpp.texts import INDENT, SCALAR, indented, term, times
+from ssmc.backends.cpp.texts import INDENT, SCALAR, indented, product, term, times
 from ssmc.backends.cpp.tiles import split
 from ssmc.backends.cpp.value import BEGUN, NotPrintable
 from ssmc.backends.cpp.values import Pass
@@ -38,7 +39,7 @@ from ssmc.diagnostics import CompilerBug
 from ssmc.expr import nodes as n
 from ssmc.expr.arrays import NumpyArrays
 from ssmc.expr.evaluate import Named, evaluate
-from ssmc.expr.nodes import Axes, Node
+from ssmc.expr.nodes import Axes, Kind, Node
 from ssmc.kernel import nodes as k
 from ssmc.kernel.naming import is_number
 
@@ -211,12 +212,27 @@ class Printer(Serial, AtOnce, Sweeps):
         constant = b.role == "param" or buffer in self.once_buffers
         if lane is not None and constant and lane != mine[-1] and len(mine) > 1 and not self.stepping:
             order = (*(a for a in mine if a != lane), lane)
-            packed = f"{name}_by_{'_'.join(self.variable(a)[2:] for a in order)}"
-            if packed not in self.packed:
-                self.packed[packed] = (name, mine, order)
-                self._contiguous(packed, order, b.kind)
-            return packed, order, True
+            return self._laid_out(name, mine, order, b.kind), order, True
         return name, mine, False
+
+    def matrix(self, p: Product, order: Axes, env: Env) -> tuple[str, str]:
+        """Where a product's matrix begins, with its columns side by side, and what lies between them."""
+        b = self.roles.get(p.source) or self.once_buffers[p.source]
+        places = tuple(p.places[a] for a in order)
+        name = self._laid_out(self.identifier(p.source), b.axes, places, b.kind)
+        outer = zip(order[:-2], places[:-2], strict=True)
+        at = " + ".join(product(env[a].whole, self.fixed[name][place]) for a, place in outer)
+        return f"&{name}[{at}]" if at else name, self.fixed[name][places[-2]]
+
+    def _laid_out(self, name: str, axes: Axes, order: Axes, kind: Kind) -> str:
+        """A param in another order, its rows filled up to whole vectors."""
+        packed = f"{name}_by_{'_'.join(self.variable(a)[2:] for a in order)}"
+        if packed not in self.packed:
+            self.packed[packed] = (name, axes, order)
+            size = self.size(order[-1])
+            filled = str(-(-int(size) // self.lanes) * self.lanes) if size.isdigit() else f"vectors({size}) * LANES"
+            self._contiguous(packed, order, kind, {order[-1]: filled})
+        return packed
 
     def target(self, buffer: str) -> str:
         b = self.roles.get(buffer)
@@ -454,9 +470,12 @@ class Printer(Serial, AtOnce, Sweeps):
             to = " + ".join(term(env[a], self.fixed[packed][a]) for a in order)
             of = " + ".join(term(env[a], self.stride(name, a)) for a in axes)
             lines = [f"{packed}[{to}] = load1(&{name}[{of}]);"]
+            size_of_last = self.size(order[-1])
             for a in reversed(order):
                 size = self.size(a)
                 lines = [f"for (i64 {env[a]} = 0; {env[a]} < {size}; {env[a]}++) {{", *indented(lines), "}"]
+            if not size_of_last.isdigit() or int(size_of_last) % self.lanes:
+                body.append(f"cleared({packed}, {self.own[packed]});")
             body += lines
         if not body:
             return []

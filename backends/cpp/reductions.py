@@ -120,7 +120,7 @@ class _Reduction:
         """A result axis of which several indices are computed together, to read the rest once for all of them."""
         if len(self.sums) < len(self.nest.values) or self.across or self.lane is None:
             return None
-        wide = [a for a in self.results if a in (n.TIME, n.BATCH) and not self.cell.narrowed(a)]
+        wide = [a for a in self.results if a == n.TIME and not self.cell.narrowed(a)]
         return wide[0] if wide else None
 
     def _block(self, lane: str) -> tuple[int, int | str]:

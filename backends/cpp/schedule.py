@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+from ssmc.backends.cpp.products import ROWS
 from ssmc.backends.cpp.traffic import Traffic, traffic
 from ssmc.backends.cpp.value import Value
 from ssmc.backends.cpp.values import Pass
@@ -59,7 +60,8 @@ class Schedule:
 
     def words(self) -> str:
         """The record as a person reads it."""
-        parts = [f"threads over batch{', chunks' if self.chunks else ''}{''.join(f', {a}' for a in self.grid)}"]
+        rows = f", up to {self.batch} rows a cell" if self.batch > 1 else ""
+        parts = [f"threads over batch{rows}{', chunks' if self.chunks else ''}{''.join(f', {a}' for a in self.grid)}"]
         if self.time > 1:
             parts.append(f"{self.time} steps at once")
         if self.traffic is not None:
@@ -132,7 +134,9 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2,
             most = max(4, min(WIDE, KEPT // (_kept_rows(values) * lanes * WORD or 1)))
             vectors, wide = min(most, whole) if lane in sizes else most, True
         vectors = min(whole, wish.vectors) if wish.vectors else vectors
-    return Schedule(grid, lane, blocked, vectors, wide, chunks=chunks_apart(values), weights=weights)
+    chunks = chunks_apart(values)
+    batch = ROWS if shared <= pure and not (chunks or wide) and _mostly_products(every, sizes) else 1
+    return Schedule(grid, lane, blocked, vectors, wide, batch, chunks=chunks, weights=weights)
 
 
 def _passes_over(values: Pass, grid: set[str]) -> bool:
@@ -159,6 +163,19 @@ def _kept_rows(values: Pass) -> int:
                 if isinstance(x, n.Load):
                     read.setdefault(x.buffer, set()).add(i)
     return (kept + sum(len(groups) > 1 for groups in read.values())) * (values.p.loop.block or 0)
+
+
+def _mostly_products(every: list[Value], sizes: Mapping[str, int]) -> bool:
+    """Whether most of a step is products with matrices that are the same throughout the batch."""
+
+    def work(v: Value) -> int:
+        return _work({*v.axes, *v.over}, sizes)
+
+    return 2 * sum(work(v) for v in every if v.product is not None) >= sum(map(work, every))
+
+
+def _work(axes: set[str], sizes: Mapping[str, int]) -> int:
+    return math.prod(sizes.get(n.base_axis(a), 16) for a in axes if a not in (n.BATCH, n.TIME, n.LAG))
 
 
 def _one_step(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int) -> Schedule:
@@ -204,7 +221,7 @@ def _shared_fairly(axis: str, every: list[Value], sizes: Mapping[str, int]) -> b
     """Whether cells along an axis do little that the others do too: what lacks the axis is computed in each of them."""
 
     def work(v: Value) -> int:
-        return math.prod(sizes.get(n.base_axis(a), 16) for a in {*v.axes, *v.over} if a not in (n.BATCH, n.TIME, n.LAG))
+        return _work({*v.axes, *v.over}, sizes)
 
     total = sum(map(work, every))
     without = sum(work(v) for v in every if axis not in v.axes and axis not in v.over)

@@ -34,7 +34,7 @@ class Sweeps:
         if s.batch == 1:
             extra.append(("b", "c.batch", "{}"))
         else:
-            extra.append(("b", f"(c.batch + {s.batch - 1}) / {s.batch}", f"{{}} * {s.batch}"))
+            extra.append(("b", "(c.batch + rows - 1) / rows", "{} * rows"))
         if not values.sequential and not values.at_once and not self.stepping:
             extra.append(
                 (
@@ -58,7 +58,7 @@ class Sweeps:
                 extra.append((self.variable(a), f"({size} + {width - 1}) / {width}", f"{{}} * {width}"))
             else:
                 extra.append((self.variable(a), size, "{}"))
-        given = [v for v, _, _ in extra] + (["most"] if s.wide else [])
+        given = [v for v, _, _ in extra] + (["most"] if s.wide else []) + (["rows"] if s.batch > 1 else [])
         arguments = ", ".join(f"i64 {v}" for v in given)
         arguments += "".join(f", {self.fields[x][0]} *__restrict {x}" for x in cell.partials)
         locals_ = []
@@ -66,7 +66,7 @@ class Sweeps:
             left = f"vectors({self.size(s.lane)} - {self.variable(s.lane)})"
             locals_.append(f"const i64 {HELD} = most < {left} ? most : {left};")
         if s.batch > 1:
-            locals_.append(f"const i64 rows = b + {s.batch} < batch ? {s.batch} : batch - b;")
+            locals_.append("rows = b + rows < batch ? rows : batch - b;")
         if s.time > 1 and not values.at_once:
             locals_.append(f"const i64 steps = t + {s.time} < length ? {s.time} : length - t;")
         text = [*locals_, *body]
@@ -83,6 +83,9 @@ class Sweeps:
         counts = [f"n_{v}" for v, _, _ in extra]
         lines = [f"const i64 {c} = {count};" for c, (_, count, _) in zip(counts, extra, strict=True)]
         lines[len(lines) - len(dealt) : len(lines) - len(dealt)] = dealt  # the lane is the last
+        if s.batch > 1:
+            others = " * ".join(counts[1:]) or "1"
+            lines = [*lines[1:], f"const i64 rows = share(c.batch, {others}, c.threads, {s.batch});", lines[0]]
         lines.append(f"const i64 cells = {' * '.join(counts)};")
         rooms = [self._c(x) for x in cell.scratch]
         total = " + ".join(rooms) if rooms else "0"

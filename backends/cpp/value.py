@@ -14,6 +14,7 @@ from ssmc.kernel.naming import is_number
 from ssmc.source import Span
 
 if TYPE_CHECKING:
+    from ssmc.backends.cpp.products import Product
     from ssmc.backends.cpp.tiles import Tiles
 
 
@@ -50,6 +51,7 @@ class Value:
     total: Value | None = None
     serial: bool = False
     special: Node | None = None
+    product: Product | None = None  # of its sum, where it is one with a matrix
     place: Value | None = None  # the carry whose array it takes, its next value
     crosses: bool = False  # read in another group: kept for every step of the chunk
     reads: list[Value] = field(default_factory=list)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from ssmc.backends.cpp.lines import Lines
 from ssmc.backends.cpp.parts import part_of_sum, without_imaginary_part
 from ssmc.backends.cpp.placing import join_totals, sink
+from ssmc.backends.cpp.products import Products
 from ssmc.backends.cpp.value import (
     AFTER,
     BEGUN,
@@ -41,7 +42,7 @@ from ssmc.kernel import nodes as k
 from ssmc.source import Span
 
 
-class Pass(Lines):
+class Pass(Lines, Products):
     """The values of a pass, in order."""
 
     def __init__(
@@ -373,6 +374,9 @@ class Pass(Lines):
         v = Value(self.fresh(name), axes, kind, node, timed=timed, span=span)
         if isinstance(node, n.Reduce):
             v.op, v.over, v.value = node.op, node.over, node.arg
+            found = self.product_of(node, name)
+            if found is not None:
+                v.product, v.value = found
         elif serial(node):
             v.serial, v.special = not isinstance(node, n.Shift | n.Flip), node
         self.of[node] = v
@@ -448,6 +452,9 @@ class Pass(Lines):
 
     def _made(self, v: Value) -> Value:
         """A value with what it needs made before."""
+        if v.product is not None:
+            self._stand(v, v.product.core, v.product.row)
+            return v
         node = v.special if v.special is not None else v.value
         self._needs(v, node, root=v.special is not None)
         return v

@@ -40,3 +40,11 @@ struct Scratch {
         return p;
     }
 };
+
+//: share
+// How many of `count` a cell takes, at most `most`, of each of `others`: as many cells as leave no thread waiting.
+INLINE i64 share(i64 count, i64 others, i64 threads, i64 most) {
+    const i64 all = count * (others < 1 ? 1 : others), turns = (all + threads * most - 1) / (threads * most);
+    const i64 rows = turns < 1 ? 1 : (all + threads * turns - 1) / (threads * turns);
+    return rows < 1 ? 1 : rows < most ? rows : most;
+}
