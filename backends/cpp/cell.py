@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ssmc.backends.cpp.access import Access, Array
-from ssmc.backends.cpp.nests import Nest, nests_of, pointwise
 from ssmc.backends.cpp.matrices import Layout, layout_of, lines
+from ssmc.backends.cpp.nests import Nest, nests_of, pointwise
 from ssmc.backends.cpp.point import VECTOR, Code, Env, Index, Point
 from ssmc.backends.cpp.registers import around, enter, held_carries, leave
 from ssmc.backends.cpp.rows import Rows

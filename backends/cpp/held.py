@@ -64,7 +64,7 @@ class _Holder:
     def constants(self, v: Value) -> list[Node]:
         """The params, and what is computed of them once, that a value reads where it stands."""
         found: dict[Node, None] = {}
-        todo: list[Node] = [] if v.special is not None else [v.value]
+        todo: list[Node] = [] if v.special is not None or self.in_rows(v) else [v.value]
         while todo:
             node = todo.pop()
             if node in v.stands:
@@ -83,6 +83,13 @@ class _Holder:
                 case _:
                     pass
         return [x for x in found if x.kind in ("real", "complex") and n.LAG not in x.axes]
+
+    def in_rows(self, v: Value) -> bool:
+        """Whether a product with a matrix may be computed for several rows at once, of the matrix as it is laid out."""
+        if v.product is None:
+            return False
+        own = set(v.axes) - set(v.product.places) - {n.BATCH} - set(self.schedule.grid)
+        return self.schedule.batch > 1 or bool(own)
 
     def elements(self, node: Node) -> int | None:
         """How many of its elements a cell has; None where that is not known."""

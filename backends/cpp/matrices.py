@@ -46,8 +46,11 @@ def layout_of(cell: Cell, v: Value) -> Layout | None:
     rows = [a for a in order if a not in matrix]
     if not rows:
         return None
+    *added, inner = [a for a in v.over if not cell.narrowed(a)] or [""]
+    if not inner:
+        return None
     rest = tuple(a for a in cell.axes_of(v) if a not in (rows[0], column))
-    return Layout(p, rows[0], v.over[-1], column, rest, tuple(v.over[:-1]))
+    return Layout(p, rows[0], inner, column, rest, tuple(added))
 
 
 def lines(cell: Cell, nest: Nest, layout: Layout) -> list[str]:
