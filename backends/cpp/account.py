@@ -42,7 +42,8 @@ class Account:
     states: tuple[Held, ...]
     chunk: int
     loops: tuple[str, ...]
-    sequential: bool
+    sequential: bool  # there is a recurrence
+    cells_in_order: bool  # a cell has many steps; else each has one, or a few
     tiles: tuple[tuple[tuple[str, int], ...], ...] = ()  # of large states, that the steps of a chunk run for
     legal: Legal | None = None
 
@@ -50,7 +51,7 @@ class Account:
         """(what, how) for a person."""
         shared = f"batch{''.join(f', {a}' for a in self.grid)}"
         count = f": {self.cells} cell{'s' if self.cells != 1 else ''} a sequence" if self.cells is not None else ""
-        if not self.sequential:
+        if not self.cells_in_order:
             return [("threads", "batch, time"), ("loops", ", ".join(self.loops) or "none")]
         out = [("threads", shared + count)]
         if self.lane is not None:
@@ -123,5 +124,5 @@ def account(
     return Account(
         number, title, s.words(), s.grid, s.lane, s.vectors, cells, tuple(held(*x) for x in carries.items()),
         CHUNK if tiles and not values.cut else values.p.loop.block, tuple(loops), values.sequential,
-        tuple(extents), legal,
+        values.sequential or values.at_once, tuple(extents), legal,
     )  # fmt: skip

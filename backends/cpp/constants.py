@@ -60,6 +60,12 @@ class Constants:
     measured: str = ""
 
     @property
+    def nearest(self) -> tuple[int, int]:
+        """Bytes of the two caches that are a core's own."""
+        sizes = [x.bytes for x in self.caches]
+        return sizes[0], sizes[1 if len(sizes) > 1 else 0]
+
+    @property
     def disturbed(self) -> bool:
         """Whether other processes seem to have kept the processor busy while it was measured."""
         return any(r.all < UNDISTURBED * self.threads * r.one for r in (self.flops, self.exps))
@@ -67,7 +73,7 @@ class Constants:
     def machine(self, threads: int | None = None) -> Machine:
         """The machine that plans for generated C++ are made for, `threads` of it."""
         count = max(1, min(threads or self.threads, self.threads))
-        near = self.caches[-2] if len(self.caches) > 1 else self.caches[0]
+        near = self.caches[1 if len(self.caches) > 1 else 0]
         return Machine(
             "cpp", flops=self.flops.of(count), dot_flops=self.flops.of(count), bandwidth=self.copy.of(count),
             cache=near.bytes, cache_bandwidth=near.bandwidth * count, overhead=0.0, cores=count, stepwise=True,

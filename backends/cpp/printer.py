@@ -347,7 +347,7 @@ class Printer(Serial, AtOnce, Sweeps):
             legal = self._legal(values, number, p.title)
             schedule = self.schedules.get(number) or self._chosen(values, number)
             hold(values, schedule, self._known_sizes(), self.lanes, self.width)
-            split(values, schedule, self._known_sizes(), self.lanes, self.width)
+            split(values, schedule, self._known_sizes(), self.lanes, self.width, constants().nearest)
             if not stepping:
                 self.accounts.append(account(values, schedule, number, p.title, self._known_sizes(), self.lanes, legal))
             passes += self._pass(values, schedule, number, p.title)
@@ -386,7 +386,8 @@ class Printer(Serial, AtOnce, Sweeps):
 
     def _chosen(self, values: Pass, number: int) -> Schedule:
         wish = self.wishes.for_pass(number) if not self.stepping else RULES
-        return choose(values, self._known_sizes(), self.lanes, constants().threads, wish)
+        here = constants()
+        return choose(values, self._known_sizes(), self.lanes, here.threads, wish, here.nearest[1])
 
     def _legal(self, values: Pass, number: int, title: str) -> Legal | None:
         """What a pass with a recurrence can have; kept for what is asked of the program."""

@@ -24,9 +24,9 @@ ENOUGH = 2
 SHARED = 20000
 # How much of all work cells may do in vain, because others do it too.
 REPEATED = 0.5
-# Vectors of a cell that only passes over tensors, and what it may keep of a chunk in the second cache, in bytes.
+# Vectors of a cell that only passes over tensors, and what it may keep of a chunk, as a part of the second cache.
 WIDE = 32
-KEPT = 512 << 10
+KEPT = 0.5
 WORD = 4  # bytes of a number, about
 
 
@@ -75,9 +75,16 @@ class Schedule:
         return "; ".join(parts)
 
 
-def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2, wish: Wish = RULES) -> Schedule:
+def choose(
+    values: Pass,
+    sizes: Mapping[str, int],
+    lanes: int,
+    threads: int = 2,
+    wish: Wish = RULES,
+    cache: int = 1 << 20,
+) -> Schedule:
     """The schedule of a pass by its structure and, where they are known, its sizes; what someone asks for comes first,
-    as far as the pass can have it."""
+    as far as the pass can have it. `threads` and the bytes of the second `cache` are the machine's."""
     wish = wish.within(*legal_axes(values, sizes))
     weights = _weights(values, sizes)
     if values.step:
@@ -131,7 +138,7 @@ def choose(values: Pass, sizes: Mapping[str, int], lanes: int, threads: int = 2,
         if 4 < state <= REGISTERS:
             vectors = min(whole, max(1, REGISTERS // state))
         if _passes_over(values, {*grid, lane}):
-            most = max(4, min(WIDE, KEPT // (_kept_rows(values) * lanes * WORD or 1)))
+            most = max(4, min(WIDE, int(KEPT * cache) // (_kept_rows(values) * lanes * WORD or 1)))
             vectors, wide = min(most, whole) if lane in sizes else most, True
         vectors = min(whole, wish.vectors) if wish.vectors else vectors
     chunks = chunks_apart(values)

@@ -29,8 +29,8 @@ from ssmc.backends.cpp.values import Pass
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Node
 
-# Bytes of a tile of the states, and of all that a tile keeps for the steps of a chunk: of a first and second cache.
-NEAR, KEPT = 8192, 393216
+# A tile of the states as a part of the first cache, and all that it keeps for the steps of a chunk, of the second.
+NEAR, KEPT = 0.25, 0.375
 # Bytes that may cross between levels for each step of a chunk before they are computed again instead.
 CROSSING = 131072
 OWN = 56  # vectors of a tile whose elements have coefficients of their own, and of these: registers and a few more
@@ -54,15 +54,31 @@ class _Level:
     group: dict[Value, int] = field(default_factory=dict)
 
 
-def split(values: Pass, schedule: Schedule, sizes: Mapping[str, int], lanes: int, width: int) -> bool:
+def split(
+    values: Pass,
+    schedule: Schedule,
+    sizes: Mapping[str, int],
+    lanes: int,
+    width: int,
+    caches: tuple[int, int] = (1 << 15, 1 << 20),
+) -> bool:
     """Put the values of a pass into levels, and say which tiles the wide ones run over. False where nothing is wide,
     or no axis of what is can be tiled: then nothing has changed."""
-    return _Split(values, schedule, sizes, lanes, width).done()
+    return _Split(values, schedule, sizes, lanes, width, caches).done()
 
 
 class _Split:
-    def __init__(self, values: Pass, schedule: Schedule, sizes: Mapping[str, int], lanes: int, width: int) -> None:
+    def __init__(
+        self,
+        values: Pass,
+        schedule: Schedule,
+        sizes: Mapping[str, int],
+        lanes: int,
+        width: int,
+        caches: tuple[int, int],
+    ) -> None:
         self.values, self.schedule, self.sizes = values, schedule, sizes
+        self.near, self.kept = NEAR * caches[0], KEPT * caches[1]
         self.lanes, self.width = lanes, width
         self.block = values.p.loop.block if values.cut else CHUNK
         self.level: dict[Value, int] = {}
@@ -468,7 +484,7 @@ class _Split:
                 return math.prod(tried.get(a, self.extent(a)) for a in self.spans(v)) * self.width
 
             tile = sum(map(size, states))
-            return tile <= NEAR * max(1, len(states)) and tile + self.block * sum(map(size, near)) <= KEPT
+            return tile <= self.near * max(1, len(states)) and tile + self.block * sum(map(size, near)) <= self.kept
 
         def grown(a: str, most: int) -> None:
             unit = self.lanes if a == lane else 1

@@ -113,7 +113,10 @@ def estimate(form: FormName, subject: Subject, q: Quantities, chunk: int) -> Est
 
         return _ESTIMATES[form](subject, q, sympy.Symbol("c", positive=True, integer=True))
     found = _ESTIMATES[form](subject, q, chunk or (q.length if q.symbolic else max(1, q.length)))
-    return found if q.symbolic else replace(found, native=native(form, subject.analysis, subject.component, q))
+    if q.symbolic:
+        return found
+    products = (float(found.flops), float(found.dots))
+    return replace(found, native=native(form, subject.analysis, subject.component, q, products))
 
 
 def _recurrent(s: Subject, q: Quantities, chunk: Any) -> Estimate:

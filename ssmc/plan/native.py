@@ -26,7 +26,7 @@ WORD = 4
 # Of elementwise operations, some are fused with another; of what units could do in a second, loops do this part, and of
 # what memory could give, several streams get this.
 FUSED, REACHED, STREAMS = 0.7, 0.55, 0.7
-NATIVE: tuple[FormName, ...] = ("recurrent", "scan")  # the forms that C++ has code for
+NATIVE: tuple[FormName, ...] = ("recurrent", "scan", "chunked")  # the forms that C++ has code for
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,11 @@ class Native:
         return m.starting + max(self.bytes / (STREAMS * m.bandwidth), max(computing, self.held / near) / busy)
 
 
-def native(form: FormName, analysis: Analysis, component: Component, q: Quantities) -> Native | None:
-    """The counts of a form at sizes that are numbers; None for a form that C++ has no code for."""
+def native(
+    form: FormName, analysis: Analysis, component: Component, q: Quantities, products: tuple[float, float] = (0, 0)
+) -> Native | None:
+    """The counts of a form at sizes that are numbers; None for a form that C++ has no code for. `products`: elementwise
+    operations, and those in sums of products, of a form that works in such."""
     if form not in NATIVE:
         return None
     graph = analysis.graph
@@ -74,6 +77,11 @@ def native(form: FormName, analysis: Analysis, component: Component, q: Quantiti
         more = work_of([*made, *postorder(list(component.monoid.combined))], q)
         simple, dots, exps = simple + more.flops - EXP * more.exps, dots + more.dots, exps + more.exps
         parallel = max(parallel, q.length // 64)
+    if form == "chunked":
+        return Native(
+            float(products[0]), float(products[1]), float(steps * exps), float(WORD * steps * caller), 0.0,
+            float(max(1, parallel)),
+        )  # fmt: skip
     return Native(
         float(steps * simple), float(steps * dots), float(steps * exps), float(WORD * steps * caller),
         float(2 * WORD * steps * state) if far else 0.0, float(max(1, parallel)),

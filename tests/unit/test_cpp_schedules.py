@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 import pickle
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from ssmc.backends.cpp import toolchain
+from ssmc.backends.cpp import constants, toolchain
 from ssmc.backends.cpp.wishes import Legal, Part, Wish, Wishes, wishes_of
 from torch import Tensor
 
@@ -46,6 +49,13 @@ state  h[D, N] = 0, s[D] = 0 reverse
 h = 0.9*h + x*b
 s = 0.5*s + x
 output y[D] = sum[N](h*b) + s
+"""
+WIDE = """ssm wide
+axis   H, K, V
+input  q[H, K], k[H, K], v[H, V], g[H, K]
+state  S[H, K, V] = 0
+S = exp(-abs(g))*S + k*v
+output y[H, V] = sum[K](q*S)
 """
 SIZES = {
     "matrix": {"H": 3, "K": 7, "V": 33},
@@ -124,6 +134,25 @@ def test_one_pass_is_asked_for_alone() -> None:
     plain, one = (told(ssmc.compile(REVERSE, schedule=s), SIZES["back"]) for s in (None, {"forward.1": {"lane": "N"}}))
     changed = [f"{role}.{a.number}" for (role, a), (_, b) in zip(one.passes, plain.passes, strict=True) if a != b]
     assert changed == ["forward.1"]
+
+
+def test_tiles_follow_the_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with other caches has other tiles; the results are the same."""
+    spec, sizes = ssmc.compile(WIDE), {"H": 2, "K": 40, "V": 70}
+    arguments = given(spec, sizes)
+    found = []
+    for i, (first, second) in enumerate(((1 << 12, 1 << 14), (1 << 15, 1 << 20), (1 << 17, 1 << 22))):
+        monkeypatch.setenv("SSMC_DATA_DIR", str(tmp_path / str(i)))
+        caches = (constants.Cache(first, 1e11), constants.Cache(second, 1e11))
+        measured = "2026-01-02T03:04:05+00:00"
+        constants.keep(replace(constants.defaults(), caches=caches, processor="any", measured=measured))
+        fresh = ssmc.compile(WIDE)
+        found.append([math.prod(s for _, s in t) for _, a in told(fresh, sizes).passes for t in a.tiles])
+        for got, want in zip(results(fresh, arguments, "cpp"), results(spec, arguments, "torch"), strict=True):
+            torch.testing.assert_close(got, want, rtol=2e-4, atol=2e-4)
+    small, usual, _ = found
+    assert small
+    assert sum(small) < sum(usual)
 
 
 def test_the_rules_are_the_default() -> None:
