@@ -308,7 +308,7 @@ class Cell(Access):
         bounds = f"const i64 start = chunk * {block}, stop = start + {block} < length ? start + {block} : length;"
         if self.schedule.chunks:
             return [bounds, *inner]
-        if v.reverse if chunks else next(self._reverse(g) for g in v.groups if g.values):
+        if self.backwards():
             head = f"for (i64 chunk = (length - 1) / {block}; chunk >= 0 && length > 0; chunk--) {{"
         else:
             head = f"for (i64 chunk = 0; chunk * {block} < length; chunk++) {{"
@@ -324,6 +324,12 @@ class Cell(Access):
         v = self.values
         several = len([g for g in v.groups if g.values]) > 1
         return bool(several or v.starts or v.resets or v.after) or self._reads_begun()
+
+    def backwards(self) -> bool:
+        """Whether chunks run from the last to the first."""
+        if self.chunked() or self.schedule.chunks:
+            return bool(self.values.reverse)
+        return next(self._reverse(g) for g in self.values.groups if g.values)
 
     def _reverse(self, group: Group) -> bool:
         return self.values.reverse if group.reverse is None else group.reverse

@@ -238,10 +238,16 @@ class Rows:
             if row.written:
                 other = f"{self.tile(row)}"
             else:
-                other = f"laid_out({self.tile(row)}, {self._first(row)}, {self._shape(row)})"
+                other = f"laid_out({self.tile(row)}, {self._first(row)}, {self._shape(row)}, {self._ahead(row)})"
             kind = f"{'' if row.written else 'const '}{element} *__restrict const"
             out.append(f"{kind} {self.here(row)} = {self.lies(row)} ? {self._first(row)} : {other};")
         return out
+
+    def _ahead(self, row: Row) -> str:
+        """How far away in the tensor the rows of the next chunk are."""
+        if self.cell.schedule.chunks:
+            return "0"  # they are another cell's
+        return f"{'-' if self.cell.backwards() else ''}{self.steps} * {self.printer.stride(row.tensor, n.TIME)}"
 
     def done(self) -> list[str]:
         """What was written in tiles, to where it belongs."""

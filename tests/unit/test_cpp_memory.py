@@ -40,7 +40,7 @@ extern "C" void past_NAME(TYPE *o, const TYPE *x, i64 n) {
 extern "C" void laid_NAME(TYPE *o, TYPE *tile, const TYPE *x, i64 k, i64 s, i64 n, i64 of_k, i64 of_s, i64 of_n,
                           i64 past) {
     const i64 width = (n + LANES - 1) / LANES * LANES;
-    laid_out(tile, x, {k, s}, {s * width, width}, {of_k, of_s}, of_n, n, width);
+    laid_out(tile, x, {k, s}, {s * width, width}, {of_k, of_s}, of_n, n, width, 0);
     put_back(o, tile, {k, s}, {s * width, width}, {of_k, of_s}, of_n, n, width, past != 0);
     stream_end();
 }

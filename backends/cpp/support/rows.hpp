@@ -3,6 +3,10 @@
 //: prefetch
 INLINE void prefetch(const void *p) { __builtin_prefetch(p); }
 
+//: prefetch_second
+// Into the second cache: in the first, rows that are a power of two apart push each other out.
+INLINE void prefetch_second(const void *p) { __builtin_prefetch(p, 0, 2); }
+
 //: place
 // LANES neighbours; past the caches, if they are to go there.
 template <class T, class V> INLINE void place(T *p, V x, bool past) {
@@ -26,15 +30,23 @@ template <> struct turning<vreal> {
 };
 template <class T> INLINE void turn_in(T *to, i64 to_row, const T *from, i64 from_row, i64 n) {
     decltype(load(from)) rows[LANES] = {};
-    for (i64 j = 0; j < LANES && j < n; j++) rows[j] = load(from + j * from_row);
+    if (n >= LANES)
+        for (int j = 0; j < LANES; j++) rows[j] = load(from + j * from_row);
+    else
+        for (i64 j = 0; j < n; j++) rows[j] = load(from + j * from_row);
     turning<decltype(load(from))>::all(rows);
-    for (i64 i = 0; i < LANES; i++) store(to + i * to_row, rows[i]);
+    for (int i = 0; i < LANES; i++) store(to + i * to_row, rows[i]);
 }
 template <class T> INLINE void turn_out(T *to, i64 to_row, const T *from, i64 from_row, i64 n, bool past) {
     decltype(load(from)) rows[LANES];
-    for (i64 i = 0; i < LANES; i++) rows[i] = load(from + i * from_row);
+    for (int i = 0; i < LANES; i++) rows[i] = load(from + i * from_row);
     turning<decltype(load(from))>::all(rows);
-    for (i64 j = 0; j < LANES && j < n; j++) place(to + j * to_row, rows[j], past);
+    if (n >= LANES && past)
+        for (int j = 0; j < LANES; j++) stream(to + j * to_row, rows[j]);
+    else if (n >= LANES)
+        for (int j = 0; j < LANES; j++) store(to + j * to_row, rows[j]);
+    else
+        for (i64 j = 0; j < n; j++) store(to + j * to_row, rows[j]);
 }
 
 //: turning turn_in turn_out (cx)
@@ -51,16 +63,20 @@ template <> struct turning<cx<vreal>> {
 //: laid_out put_back lay_rows back_rows each_row
 // Rows of a tensor, copied so that what the lanes take are neighbours, and back. A row has `n` elements, `lane` apart in
 // the tensor, and `width` in the tile: whole vectors. There are count[0] * count[1] * … rows, which are `inside` apart in
-// the tile and `outside` apart in the tensor along each of these dimensions.
+// the tile and `outside` apart in the tensor along each of these dimensions. What is `ahead` of them in the tensor is
+// wanted next.
 
-template <class T> void lay_rows(T *tile, const T *from, i64 count, i64 inside, i64 outside, i64 lane, i64 n, i64 width) {
+template <class T>
+void lay_rows(T *tile, const T *from, i64 count, i64 inside, i64 outside, i64 lane, i64 n, i64 width, i64 ahead) {
     i64 turned_rows = 0;
     if constexpr (turning<decltype(load(from))>::possible)
         if (lane != 1 && outside == 1) {
             turned_rows = count / LANES * LANES;
             for (i64 j = 0; j < width; j += LANES)
-                for (i64 s = 0; s < turned_rows; s += LANES)
+                for (i64 s = 0; s < turned_rows; s += LANES) {
+                    for (i64 k = j; k < j + LANES && k < n; k++) prefetch_second(from + s + k * lane + ahead);
                     turn_in(tile + s * inside + j, inside, from + s + j * lane, lane, n - j);
+                }
         }
     for (i64 s = turned_rows; s < count; s++) {
         i64 j = 0;
@@ -106,16 +122,16 @@ INLINE void each_row(const i64 (&count)[K], const i64 (&inside)[K], const i64 (&
 
 template <int K, class T>
 RARE T *laid_out(T *tile, const T *from, const i64 (&count)[K], const i64 (&inside)[K], const i64 (&outside)[K], i64 lane,
-                  i64 n, i64 width) {
+                 i64 n, i64 width, i64 ahead) {
     n = n < width ? n : width;
     each_row(count, inside, outside, [&](i64 in, i64 out, int d) {
-        lay_rows(tile + in, from + out, count[d], inside[d], outside[d], lane, n, width);
+        lay_rows(tile + in, from + out, count[d], inside[d], outside[d], lane, n, width, ahead);
     });
     return tile;
 }
 template <int K, class T>
 RARE void put_back(T *to, const T *tile, const i64 (&count)[K], const i64 (&inside)[K], const i64 (&outside)[K], i64 lane,
-                    i64 n, i64 width, bool past) {
+                   i64 n, i64 width, bool past) {
     n = n < width ? n : width;
     each_row(count, inside, outside, [&](i64 in, i64 out, int d) {
         back_rows(to + out, tile + in, count[d], inside[d], outside[d], lane, n, width, past);
