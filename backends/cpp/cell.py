@@ -10,6 +10,7 @@ Which axis is what stands in a `Schedule`; this module prints what it says.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -66,7 +67,10 @@ class Cell(Access):
         self.tiles: Tiles | None = None  # while what stands in its loops is printed
         self.led = {v for v in values.led if v.crosses}
         self.filling: Value | None = None
-        self.near = {v: g.tiles for g in values.groups if g.tiles for v in g.tiles.near}
+        tiled = [g.tiles for g in values.groups if g.tiles]
+        self.near = {v: t for t in tiled for v in (*t.near, *t.held.values())}
+        self.tile_values = {v for t in tiled for v in t.held.values()}
+        self.holding: Mapping[Value, Value] = {}  # what stands for a state whose tile is in registers
         self.ones = self._axes_of_one()
         self.updates = {v.place: v for g in values.groups for v in g.values if v.place is not None}
         self.partials: dict[str, Value] = {}  # parts of what several cells add to, by name
@@ -88,7 +92,7 @@ class Cell(Access):
         self.rows = self._kept_in_rows()
         self._lines()  # to find out how arrays are read
         carried = set(self.values.carries.values()) | {v for vs in self.values.resets.values() for v in vs}
-        every = [*carried, *self._others(), *(v for g in self.values.groups for v in g.values)]
+        every = [*carried, *self._others(), *(v for g in self.values.groups for v in g.values), *self.tile_values]
         for v in every:
             a = self.array_of(v)
             if v not in self.frame.scalar and a.order and a.padded and v in self.arrays:
@@ -288,14 +292,19 @@ class Cell(Access):
         if v.starts:
             inner += self._plain(v.starts)
         for tiles, numbers in itertools.groupby(range(len(v.groups)), lambda i: v.groups[i].tiles):
-            self.tiles = tiles
+            self.tiles, self.holding = tiles, tiles.held if tiles is not None else {}
             sweeps: list[str] = []
+            begun: list[Value] = []
             for number in numbers:
                 for c in v.resets.get(number, []):
                     sweeps += self._fill(c, c.value)
+                    begun.append(c)
                 sweeps += self._sweep(v.groups[number], self.nests[number])
-            inner += self._over_tiles(tiles, sweeps) if tiles is not None else sweeps
-            self.tiles = None
+            if tiles is not None:
+                inner += self._over_tiles(tiles, self._with_held(tiles, sweeps, begun))
+            else:
+                inner += sweeps
+            self.tiles, self.holding = None, {}
         if v.after:
             inner.append("const i64 last = " + ("start;" if v.reverse else "stop - 1;"))
             inner += self._plain(v.after)
@@ -365,6 +374,31 @@ class Cell(Access):
         for axis in reversed(outer):
             sweeps = enclosed(self.tile_head(axis), sweeps)
         return [*out, *sweeps]
+
+    def _with_held(self, tiles: Tiles, sweeps: list[str], begun: list[Value]) -> list[str]:
+        """Sweeps with the tiles of states in registers: fetched before, unless they begin there, and put back."""
+        declared: list[str] = []
+        before: list[str] = []
+        after: list[str] = []
+        self.holding = {}
+        for c, tile in tiles.held.items():
+            declared += self._declared(tile)
+            if c not in begun:
+                before += self._moved(c, tile)
+            if c not in begun or self._read_elsewhere(c, tiles):
+                after += self._moved(tile, c)
+        return [*declared, *before, *sweeps, *after]
+
+    def _moved(self, source: Value, target: Value) -> list[str]:
+        axes = self.axes_of(target)
+        nest = Nest(axes, self.lane_of(target, axes), set(), [])
+        return self._loops(
+            nest, lambda env: [self._assign(target, self.array(source, Point(self, env, None, {})), env)], {}
+        )
+
+    def _read_elsewhere(self, c: Value, tiles: Tiles) -> bool:
+        others = [v for g in self.values.groups if g.tiles is not tiles for v in g.values]
+        return any(c in v.reads for v in (*others, *self._others()))
 
     def gathered(self, v: Value, code: Code, env: Env) -> str:
         """A tile's part of a sum over tiles."""
@@ -443,8 +477,14 @@ class Cell(Access):
             heads.append(self._lane_head(nest.lane, env))
         lines = body(env)  # type: ignore[operator]
         for head in reversed(heads):
-            lines = enclosed(head, lines)
-        return lines  # type: ignore[no-any-return]
+            lines = [*self._unrolled(head), *enclosed(head, lines)]
+        return lines
+
+    def _unrolled(self, head: str) -> list[str]:
+        """What keeps a tile in registers: its indices are numbers when its loops are unrolled."""
+        count = re.search(r"< (\d+); ", head)
+        held = self.tiles is not None and self.tiles.held
+        return [f"#pragma GCC unroll {count[1]}"] if held and count and " r++" not in head else []
 
     def _head(self, a: str, env: dict[str, Index], unroll: str = "") -> str:
         if a == n.BATCH:
@@ -587,6 +627,7 @@ class Cell(Access):
         return " ".join(lines)
 
     def _assign(self, v: Value, code: Code, env: Env) -> str:
+        v = self.holding.get(v, v)
         a = self.array_of(v)
         timed = v.crosses and self.values.sequential
         name = self.name(v)

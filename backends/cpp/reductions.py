@@ -249,7 +249,9 @@ class _Reduction:
     def _unroll(self) -> str:
         if not self.over or self.over[0] == n.LAG:
             return ""
-        size = self.cell.size(self.over[0])
+        size = self.cell.turns(self.over[0])
+        if self.cell.tiles is not None and self.cell.tiles.held and size.isdigit():
+            return f"#pragma GCC unroll {size}"
         typed = any(v.place is not None for v in self.nest.values)
         if size.isdigit() and typed and int(size) * self.cell.schedule.vectors <= UNROLLED:
             return f"#pragma GCC unroll {size}"

@@ -34,6 +34,7 @@ NEAR, KEPT = 0.25, 0.375
 # Bytes that may cross between levels for each step of a chunk before they are computed again instead.
 CROSSING = 131072
 OWN = 56  # vectors of a tile whose elements have coefficients of their own, and of these: registers and a few more
+HELD, VECTORS = 16, 4  # vectors of state in registers, of them along the lanes
 CHUNK = 32  # steps that a tile runs for where nothing else settles it
 
 
@@ -46,6 +47,7 @@ class Tiles:
     lane: str | None
     near: frozenset[Value] = frozenset()
     sums: tuple[Value, ...] = ()  # added up over the tiles
+    held: Mapping[Value, Value] = field(default_factory=dict)  # states, and what stands for their tile in registers
 
 
 @dataclass
@@ -399,10 +401,13 @@ class _Split:
             near = {v for v in near if not v.op}
             sums = [v for v in self._of(level) if v.op and v.total is None and set(v.over) & set(extents)]
             lane = self._lane(level)
+            mine = [g for g in groups if g.values and g.values[0] in here]
+            held = self._held(level, extents, lane) if len(mine) == 1 and not near else None
             tiles = Tiles(self._sized(level, extents, near, lane), lane, frozenset(near), tuple(sums))
-            for g in groups:
-                if g.values and g.values[0] in here:
-                    g.tiles = tiles
+            if held is not None:
+                tiles = Tiles(held, lane, sums=tuple(sums), held=self._tile_values(level))
+            for g in mine:
+                g.tiles = tiles
 
     def _drop_unread(self) -> None:
         """What nobody reads any more, since what read it reads a copy, goes."""
@@ -468,6 +473,32 @@ class _Split:
         possible = set.intersection(*(set(s) for s in self.shapes)) - moved
         possible = {a for a in possible if self.extent(a) >= self.lanes}
         return min([lane, *sorted(possible - {lane})], key=lambda a: sum(a in v.over for v in mine))
+
+    def _states(self, level: int) -> list[Value]:
+        return list(dict.fromkeys(v.place for v in self._of(level) if v.place is not None))
+
+    def _held(self, level: int, axes: tuple[str, ...], lane: str | None) -> dict[str, int] | None:
+        """Tiles that stay in registers while time goes on, where their states fit; None where they do not, or the
+        lanes of a vector are summed for each of its elements."""
+        mine, states = self._of(level), self._states(level)
+        wide = set().union(*(self.spans(c) for c in states))
+        if lane not in axes or not wide <= set(axes) or any(lane in v.over for v in mine) or not states:
+            return None
+        if any(v.serial or v.special is not None or self.spans(v) != wide and v.place is not None for v in mine):
+            return None
+        extents = {a: 1 for a in axes}
+        room = HELD * self.lanes // sum(2 if c.kind == "complex" else 1 for c in states)
+        for a in (lane, *sorted((a for a in axes if a != lane), key=lambda a: (not any(a in v.over for v in mine), a))):
+            unit = self.lanes if a == lane else 1
+            count = -(-self.extent(a) // unit)
+            most = max(room // (math.prod(extents.values()) * (unit if a == lane else 1)), 1)
+            most = min(most, VECTORS if a == lane else most)
+            extents[a] = unit * max(x for x in range(1, count + 1) if count % x == 0 and x <= most)
+        return extents
+
+    def _tile_values(self, level: int) -> dict[Value, Value]:
+        names = {c: self.values.fresh(f"{c.name}_tile") for c in self._states(level)}
+        return {c: Value(name, c.axes, c.kind, c.value, carry=True) for c, name in names.items()}
 
     def _sized(self, level: int, axes: tuple[str, ...], near: set[Value], lane: str | None) -> dict[str, int]:
         """How large the tiles are: all of an axis that is not tiled, of the others what the caches have room for."""
