@@ -59,5 +59,26 @@ def sink(of: Pass) -> None:
             of.groups[least].values.insert(at, v)
 
 
+def follow(of: Pass) -> None:
+    """What a state was one step before, read in a later sweep alone, is read there from the states that are kept."""
+    readers: dict[Value, list[Value]] = {}
+    for v in [*(v for g in of.groups for v in g.values), *of.after, *of.final, *of.starts]:
+        for r in v.reads:
+            readers.setdefault(r, []).append(v)
+    for v in [v for g in of.groups for v in g.values if v.old]:
+        users = readers.get(v, [])
+        if not isinstance(v.value, n.Lag) or len(v.old) > 1 or not users:
+            continue
+        ((now, node),) = v.old.items()
+        least = min(u.group for u in users)
+        if v.group != now.group or not now.group < least < AFTER or not of.leads(now, node):
+            continue
+        of.groups[v.group].values.remove(v)
+        v.group, v.reads = least, [now]
+        of.led.add(now)
+        at = min(of.groups[least].values.index(u) for u in users if u.group == least)
+        of.groups[least].values.insert(at, v)
+
+
 def _recurrent(v: Value) -> bool:
     return any(r.carry for r in v.reads)

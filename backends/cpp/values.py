@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from ssmc.backends.cpp.lines import Lines
 from ssmc.backends.cpp.parts import part_of_sum, without_imaginary_part
-from ssmc.backends.cpp.placing import join_totals, sink
+from ssmc.backends.cpp.placing import follow, join_totals, sink
 from ssmc.backends.cpp.products import Products
 from ssmc.backends.cpp.value import (
     AFTER,
@@ -119,6 +119,7 @@ class Pass(Lines, Products):
             self._apart(self.final, AFTER, self._stored(f.buffer, f.value, f.span, AFTER))
         join_totals(self)
         sink(self)
+        follow(self)
         for v in [v for g in self.groups for v in g.values]:
             for now, node in v.old.items():
                 if now.group != v.group:
@@ -134,12 +135,16 @@ class Pass(Lines, Products):
             if v.crosses:
                 raise NotPrintable("a value between two sweeps")
 
+    def leads(self, now: Value, node: n.Lag) -> bool:
+        """Whether a state of the step before is a row of those that are kept, with what a chunk begins with first."""
+        begun = any(now.place in cs for cs in self.resets.values())
+        return begun and node.steps == 1 and now.place is not None and self.begins(node.halo, now.place)
+
     def _read_later(self, v: Value, now: Value, node: n.Lag) -> None:
         """What a state was one step before, of an earlier sweep: its values of that sweep, moved, and what it began
         with; where that is a carry, which has gone on since, that sweep keeps what it was at each step. Where the state
         begins with that in each chunk, it is kept as one more row before those of the steps (`led`)."""
-        begun = any(now.place in cs for cs in self.resets.values())
-        if begun and node.steps == 1 and now.place is not None and self.begins(node.halo, now.place):
+        if self.leads(now, node):
             self.led.add(now)
             v.reads.append(now)
             return
