@@ -9,6 +9,7 @@ Which axis is what stands in a `Schedule`; this module prints what it says.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 from collections.abc import Iterable, Mapping
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ssmc.backends.cpp.access import Access, Array
 from ssmc.backends.cpp.matrices import Layout, layout_of, lines
-from ssmc.backends.cpp.nests import Nest, nests_of, pointwise
+from ssmc.backends.cpp.nests import Nest, cheap, nests_of, pointwise
 from ssmc.backends.cpp.point import VECTOR, Code, Env, Index, Point
 from ssmc.backends.cpp.registers import around, enter, held_carries, leave
 from ssmc.backends.cpp.rows import Rows
@@ -86,7 +87,9 @@ class Cell(Access):
         for g in self.values.groups:
             self.tiles = g.tiles
             self.products |= {v: layout for v in g.values if (layout := layout_of(self, v)) is not None}
-            self.nests.append(self._nests(g.values))
+            nests = self._nests(g.values)
+            self._here_again(g, nests)
+            self.nests.append(nests)
         self.tiles = None
         self._commit()
         self.rows = self._kept_in_rows()
@@ -115,6 +118,32 @@ class Cell(Access):
         v = self.values
         carried = [*v.carries.values(), *(c for cs in v.resets.values() for c in cs)]
         return [*v.after, *v.final, *v.starts, *v.held, *(x for c in carried for x in c.before)]
+
+    def _here_again(self, g: Group, nests: list[Nest]) -> None:
+        """Of a state in a cache, what is had for an operation or two is computed in each nest that reads it."""
+        if g.tiles is None:
+            return
+        for nest in nests:
+            for v in list(nest.values):
+                made: dict[Value, Value] = {}
+                for r in v.reads:
+                    home = next((x for x in nests if r in x.values), None)
+                    if home in (None, nest) or set(self.loops(r)) != set(nest.axes) or not self._had_here(r, nests, nest):
+                        continue
+                    twin = copy.copy(r)
+                    twin.name, twin.reads, twin.crosses = self.values.fresh(f"{r.name}_here"), list(r.reads), False
+                    made[r] = twin
+                    nest.values.insert(nest.values.index(v), twin)
+                    g.values.insert(g.values.index(v), twin)
+                v.redirect(made)
+
+    def _had_here(self, r: Value, nests: list[Nest], nest: Nest) -> bool:
+        if not cheap(r) or r.crosses or r.place is not None:
+            return False
+        changed = {v.place for x in nests[: nests.index(nest)] for v in x.values if v.place is not None}
+        wide = [x for x in r.reads if x.carry]
+        known = [x for x in r.reads if not x.carry and x.group == r.group and any(x in y.values for y in nests)]
+        return bool(wide) and not known and not changed & set(wide) and pointwise(r, wide[0], self.values)
 
     def _kept_in_rows(self) -> dict[Value, Value]:
         """Carries of tiles that need no array, since every step's next value is kept: with the values that are."""

@@ -16,6 +16,7 @@ from ssmc.backends.cpp.values import Pass
 
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Node
+from ssmc.expr.ops import OPS
 
 
 @dataclass(eq=False)
@@ -130,6 +131,18 @@ def _joins(first: Nest, later: Nest, of: Pass) -> bool:
         if any(s in first.values for s in v.behind):
             return False
     return True
+
+
+CHEAP = 2  # operations that cost less than to keep what they give
+
+
+def cheap(v: Value) -> bool:
+    """Whether a value is had for an operation or two."""
+    if v.op or v.serial or v.special is not None or v.store or v.behind:
+        return False
+    maps = [x for x in n.postorder([v.value]) if isinstance(x, n.Map)]
+    rest = [x for x in n.postorder([v.value]) if not isinstance(x, n.Map | n.Local | n.Load | n.Const)]
+    return len(maps) <= CHEAP and not rest and all(OPS[x.op].cost <= 1 for x in maps)
 
 
 def pointwise(v: Value, read: Value, of: Pass) -> bool:

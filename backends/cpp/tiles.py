@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import networkx as nx
-from ssmc.backends.cpp.nests import pointwise
+from ssmc.backends.cpp.nests import cheap, pointwise
 from ssmc.backends.cpp.schedule import REGISTERS, Schedule, moves
 from ssmc.backends.cpp.value import Group, Value, moved_axes
 from ssmc.backends.cpp.values import Pass
@@ -85,7 +85,7 @@ class _Split:
         self.block = values.p.loop.block if values.cut else CHUNK
         self.level: dict[Value, int] = {}
         self.home = {v: i for i, g in enumerate(values.groups) for v in g.values}  # the group that it came from
-        self.order = {v: i for i, v in enumerate(self.home)}
+        self.order: dict[Value, float] = {v: float(i) for i, v in enumerate(self.home)}
         self.carries = [*values.carries.values(), *(c for cs in values.resets.values() for c in cs)]
         self.next = {v.place: v for v in self.home if v.place is not None}
         self.totals = {v.total for v in values.totals}
@@ -306,6 +306,38 @@ class _Split:
                         self._redirect(v, made)
             for twin in list(made.values()):
                 self._redirect(twin, made)
+            self._from_before(level)
+
+    def _from_before(self, level: int) -> None:
+        """What takes an operation or two to compute of the state before a step, and is read in a later sweep beside
+        that state, is computed there: to keep it for every step costs more."""
+        mine = self._of(level)
+        for v in mine:
+            before = {
+                c: x
+                for x in mine
+                if self.home[x] == self.home[v] and isinstance(x.value, n.Lag) and len(x.old) == 1
+                for c in [next(iter(x.old)).place]
+                if c is not None and x.reads == [next(iter(x.old))]
+            }
+            made: dict[Value, Value] = {}
+            for r in v.reads:
+                if r.carry or r.op or self.level.get(r) != level or self.home[r] == self.home[v] or not cheap(r):
+                    continue
+                states = [c for c in r.reads if c.carry or self.level.get(c, 0) % 2]
+                if not states or any(c not in before for c in states):
+                    continue
+                twin = copy.copy(r)
+                twin.name, twin.place, twin.crosses = self.values.fresh(f"{r.name}_here"), None, False
+                twin.reads, twin.stands, twin.old = list(r.reads), dict(r.stands), {}
+                twin.instead = dict(r.instead)
+                twin.redirect({c: before[c] for c in states})
+                for c in states:
+                    self.order[before[c]] = min(self.order[before[c]], self.order[v] - 0.5)
+                self.level[twin], self.home[twin], self.order[twin] = level, self.home[v], self.order[v] - 0.25
+                self.values.groups[self.home[v]].values.append(twin)
+                made[r] = twin
+            self._redirect(v, made)
 
     def _origin(self, v: Value) -> list[Value] | None:
         """The wide values that a value is computed from, and the carries among them; None where one goes on from chunk
@@ -351,13 +383,7 @@ class _Split:
 
     def _redirect(self, v: Value, made: Mapping[Value, Value]) -> None:
         """Let a value read copies in place of what they were made from."""
-        v.instead = {r: made.get(x, x) for r, x in v.instead.items()}  # of a copy of a copy
-        for r in (*v.reads, *v.old):
-            if r in made:
-                v.instead[r] = made[r]
-        v.reads = [made.get(r, r) for r in v.reads]
-        v.stands = {node: made.get(r, r) for node, r in v.stands.items()}
-        v.old = {made.get(r, r): node for r, node in v.old.items()}
+        v.redirect(made)
         if v.place is not None and v.place in made and v in made.values():
             v.place = made[v.place]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,14 @@ class Value:
         return self.reads[0] if len(self.reads) == 1 and self.copies else None
 
     copies: bool = False
+
+    def redirect(self, made: Mapping[Value, Value]) -> None:
+        """Read copies in place of what they were made from."""
+        self.instead = {k: made.get(x, x) for k, x in self.instead.items()}
+        self.instead |= {x: made[x] for x in (*self.reads, *self.old) if x in made}
+        self.reads = [made.get(x, x) for x in self.reads]
+        self.stands = {node: made.get(x, x) for node, x in self.stands.items()}
+        self.old = {made.get(x, x): node for x, node in self.old.items()}
 
     def __repr__(self) -> str:
         return f"<{self.name} {self.axes} over {self.over} group {self.group}>"

@@ -146,7 +146,7 @@ class Pass(Lines, Products):
         begins with that in each chunk, it is kept as one more row before those of the steps (`led`)."""
         if self.leads(now, node):
             self.led.add(now)
-            v.reads.append(now)
+            self._note(v, now)
             return
         if not self._reads_carry(node.halo):
             v.reads.append(now)
