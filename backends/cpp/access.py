@@ -221,7 +221,6 @@ class Access:
 
     def array(self: Any, v: Value, point: Point) -> Code:
         """A value read from where it is kept."""
-        v = self.holding.get(v, v)
         row = self.rows.get(v)
         if row is not None:  # the state that this step begins with is the row before
             sign = "+" if self._backwards(row) else "-"

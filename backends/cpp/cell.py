@@ -9,7 +9,6 @@ Which axis is what stands in a `Schedule`; this module prints what it says.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import re
 from collections.abc import Iterable, Mapping
@@ -17,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ssmc.backends.cpp.access import Access, Array
+from ssmc.backends.cpp.keeping import compute_again, kept_in_rows
 from ssmc.backends.cpp.matrices import Layout, layout_of, lines
-from ssmc.backends.cpp.nests import Nest, cheap, nests_of, pointwise
+from ssmc.backends.cpp.nests import Nest, nests_of, pointwise
 from ssmc.backends.cpp.point import VECTOR, Code, Env, Index, Point
 from ssmc.backends.cpp.registers import around, enter, held_carries, leave
 from ssmc.backends.cpp.rows import Rows
@@ -69,9 +69,7 @@ class Cell(Access):
         self.led = {v for v in values.led if v.crosses}
         self.filling: Value | None = None
         tiled = [g.tiles for g in values.groups if g.tiles]
-        self.near = {v: t for t in tiled for v in (*t.near, *t.held.values())}
-        self.tile_values = {v for t in tiled for v in t.held.values()}
-        self.holding: Mapping[Value, Value] = {}  # what stands for a state whose tile is in registers
+        self.near = {v: t for t in tiled for v in t.near}
         self.ones = self._axes_of_one()
         self.updates = {v.place: v for g in values.groups for v in g.values if v.place is not None}
         self.partials: dict[str, Value] = {}  # parts of what several cells add to, by name
@@ -88,14 +86,14 @@ class Cell(Access):
             self.tiles = g.tiles
             self.products |= {v: layout for v in g.values if (layout := layout_of(self, v)) is not None}
             nests = self._nests(g.values)
-            self._here_again(g, nests)
+            compute_again(self, g, nests)
             self.nests.append(nests)
         self.tiles = None
         self._commit()
-        self.rows = self._kept_in_rows()
+        self.rows = kept_in_rows(self)
         self._lines()  # to find out how arrays are read
         carried = set(self.values.carries.values()) | {v for vs in self.values.resets.values() for v in vs}
-        every = [*carried, *self._others(), *(v for g in self.values.groups for v in g.values), *self.tile_values]
+        every = [*carried, *self._others(), *(v for g in self.values.groups for v in g.values)]
         for v in every:
             a = self.array_of(v)
             if v not in self.frame.scalar and a.order and a.padded and v in self.arrays:
@@ -118,45 +116,6 @@ class Cell(Access):
         v = self.values
         carried = [*v.carries.values(), *(c for cs in v.resets.values() for c in cs)]
         return [*v.after, *v.final, *v.starts, *v.held, *(x for c in carried for x in c.before)]
-
-    def _here_again(self, g: Group, nests: list[Nest]) -> None:
-        """Of a state in a cache, what is had for an operation or two is computed in each nest that reads it."""
-        if g.tiles is None:
-            return
-        for nest in nests:
-            for v in list(nest.values):
-                made: dict[Value, Value] = {}
-                for r in v.reads:
-                    home = next((x for x in nests if r in x.values), None)
-                    if home in (None, nest) or set(self.loops(r)) != set(nest.axes) or not self._had_here(r, nests, nest):
-                        continue
-                    twin = copy.copy(r)
-                    twin.name, twin.reads, twin.crosses = self.values.fresh(f"{r.name}_here"), list(r.reads), False
-                    made[r] = twin
-                    nest.values.insert(nest.values.index(v), twin)
-                    g.values.insert(g.values.index(v), twin)
-                v.redirect(made)
-
-    def _had_here(self, r: Value, nests: list[Nest], nest: Nest) -> bool:
-        if not cheap(r) or r.crosses or r.place is not None:
-            return False
-        changed = {v.place for x in nests[: nests.index(nest)] for v in x.values if v.place is not None}
-        wide = [x for x in r.reads if x.carry]
-        known = [x for x in r.reads if not x.carry and x.group == r.group and any(x in y.values for y in nests)]
-        return bool(wide) and not known and not changed & set(wide) and pointwise(r, wide[0], self.values)
-
-    def _kept_in_rows(self) -> dict[Value, Value]:
-        """Carries of tiles that need no array, since every step's next value is kept: with the values that are."""
-        found: dict[Value, Value] = {}
-        for v in self.led & self.placed:
-            c = v.place
-            assert c is not None
-            if v.kind != c.kind or self.values.groups[v.group].tiles is None:
-                continue
-            groups = {x.group for g in self.values.groups for x in g.values if c in x.reads and v not in x.old}
-            if groups <= {v.group} and not any(c in x.reads for x in self._others()):
-                found[c] = v
-        return found
 
     def _commit(self) -> None:
         """Which carries take their next value in place: nobody reads the old one afterwards."""
@@ -321,19 +280,17 @@ class Cell(Access):
         if v.starts:
             inner += self._plain(v.starts)
         for tiles, numbers in itertools.groupby(range(len(v.groups)), lambda i: v.groups[i].tiles):
-            self.tiles, self.holding = tiles, tiles.held if tiles is not None else {}
+            self.tiles = tiles
             sweeps: list[str] = []
-            begun: list[Value] = []
             for number in numbers:
                 for c in v.resets.get(number, []):
                     sweeps += self._fill(c, c.value)
-                    begun.append(c)
                 sweeps += self._sweep(v.groups[number], self.nests[number])
             if tiles is not None:
-                inner += self._over_tiles(tiles, self._with_held(tiles, sweeps, begun))
+                inner += self._over_tiles(tiles, sweeps)
             else:
                 inner += sweeps
-            self.tiles, self.holding = None, {}
+            self.tiles = None
         if v.after:
             inner.append("const i64 last = " + ("start;" if v.reverse else "stop - 1;"))
             inner += self._plain(v.after)
@@ -403,31 +360,6 @@ class Cell(Access):
         for axis in reversed(outer):
             sweeps = enclosed(self.tile_head(axis), sweeps)
         return [*out, *sweeps]
-
-    def _with_held(self, tiles: Tiles, sweeps: list[str], begun: list[Value]) -> list[str]:
-        """Sweeps with the tiles of states in registers: fetched before, unless they begin there, and put back."""
-        declared: list[str] = []
-        before: list[str] = []
-        after: list[str] = []
-        self.holding = {}
-        for c, tile in tiles.held.items():
-            declared += self._declared(tile)
-            if c not in begun:
-                before += self._moved(c, tile)
-            if c not in begun or self._read_elsewhere(c, tiles):
-                after += self._moved(tile, c)
-        return [*declared, *before, *sweeps, *after]
-
-    def _moved(self, source: Value, target: Value) -> list[str]:
-        axes = self.axes_of(target)
-        nest = Nest(axes, self.lane_of(target, axes), set(), [])
-        return self._loops(
-            nest, lambda env: [self._assign(target, self.array(source, Point(self, env, None, {})), env)], {}
-        )
-
-    def _read_elsewhere(self, c: Value, tiles: Tiles) -> bool:
-        others = [v for g in self.values.groups if g.tiles is not tiles for v in g.values]
-        return any(c in v.reads for v in (*others, *self._others()))
 
     def gathered(self, v: Value, code: Code, env: Env) -> str:
         """A tile's part of a sum over tiles."""
@@ -504,7 +436,7 @@ class Cell(Access):
                 heads.append(self._head(a, env))
         if nest.lane is not None:
             heads.append(self._lane_head(nest.lane, env))
-        lines = body(env)  # type: ignore[operator]
+        lines: list[str] = body(env)  # type: ignore[operator]
         for head in reversed(heads):
             lines = [*self._unrolled(head), *enclosed(head, lines)]
         return lines
@@ -512,8 +444,7 @@ class Cell(Access):
     def _unrolled(self, head: str) -> list[str]:
         """What keeps a tile in registers: its indices are numbers when its loops are unrolled."""
         count = re.search(r"< (\d+); ", head)
-        held = self.tiles is not None and self.tiles.held
-        return [f"#pragma GCC unroll {count[1]}"] if held and count and " r++" not in head else []
+        return [f"#pragma GCC unroll {count[1]}"] if self.in_tile and count and " r++" not in head else []
 
     def _head(self, a: str, env: dict[str, Index], unroll: str = "") -> str:
         if a == n.BATCH:
@@ -656,7 +587,6 @@ class Cell(Access):
         return " ".join(lines)
 
     def _assign(self, v: Value, code: Code, env: Env) -> str:
-        v = self.holding.get(v, v)
         a = self.array_of(v)
         timed = v.crosses and self.values.sequential
         name = self.name(v)

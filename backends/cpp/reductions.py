@@ -250,7 +250,7 @@ class _Reduction:
         if not self.over or self.over[0] == n.LAG:
             return ""
         size = self.cell.turns(self.over[0])
-        if self.cell.tiles is not None and self.cell.tiles.held and size.isdigit():
+        if self.cell.in_tile and size.isdigit():
             return f"#pragma GCC unroll {size}"
         typed = any(v.place is not None for v in self.nest.values)
         if size.isdigit() and typed and int(size) * self.cell.schedule.vectors <= UNROLLED:

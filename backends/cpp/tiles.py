@@ -47,7 +47,6 @@ class Tiles:
     lane: str | None
     near: frozenset[Value] = frozenset()
     sums: tuple[Value, ...] = ()  # added up over the tiles
-    held: Mapping[Value, Value] = field(default_factory=dict)  # states, and what stands for their tile in registers
 
 
 @dataclass
@@ -427,12 +426,11 @@ class _Split:
             near = {v for v in near if not v.op}
             sums = [v for v in self._of(level) if v.op and v.total is None and set(v.over) & set(extents)]
             lane = self._lane(level)
-            mine = [g for g in groups if g.values and g.values[0] in here]
-            held = self._held(level, extents, lane) if len(mine) == 1 and not near else None
-            tiles = Tiles(self._sized(level, extents, near, lane), lane, frozenset(near), tuple(sums))
-            if held is not None:
-                tiles = Tiles(held, lane, sums=tuple(sums), held=self._tile_values(level))
-            for g in mine:
+            sweeps = [g for g in groups if g.values and g.values[0] in here]
+            small = self._in_registers(level, extents, lane) if len(sweeps) == 1 and not near else None
+            sized = small or self._sized(level, extents, near, lane)
+            tiles = Tiles(sized, lane, frozenset(near), tuple(sums))
+            for g in sweeps:
                 g.tiles = tiles
 
     def _drop_unread(self) -> None:
@@ -503,16 +501,18 @@ class _Split:
     def _states(self, level: int) -> list[Value]:
         return list(dict.fromkeys(v.place for v in self._of(level) if v.place is not None))
 
-    def _held(self, level: int, axes: tuple[str, ...], lane: str | None) -> dict[str, int] | None:
+    def _in_registers(self, level: int, axes: tuple[str, ...], lane: str | None) -> dict[str, int] | None:
         """Tiles that stay in registers while time goes on, where their states fit; None where they do not, or the
         lanes of a vector are summed for each of its elements."""
         mine, states = self._of(level), self._states(level)
         wide = set().union(*(self.spans(c) for c in states))
         if lane not in axes or not wide <= set(axes) or any(lane in v.over for v in mine) or not states:
             return None
-        if any(v.serial or v.special is not None or self.spans(v) != wide and v.place is not None for v in mine):
+        if any(self.wide(r) for v in mine for r in v.reads if r in self.values.held):
             return None
-        extents = {a: 1 for a in axes}
+        if any(v.serial or v.special is not None or (self.spans(v) != wide and v.place is not None) for v in mine):
+            return None
+        extents = dict.fromkeys(axes, 1)
         room = HELD * self.lanes // sum(2 if c.kind == "complex" else 1 for c in states)
         for a in (lane, *sorted((a for a in axes if a != lane), key=lambda a: (not any(a in v.over for v in mine), a))):
             unit = self.lanes if a == lane else 1
@@ -522,15 +522,10 @@ class _Split:
             extents[a] = unit * max(x for x in range(1, count + 1) if count % x == 0 and x <= most)
         return extents
 
-    def _tile_values(self, level: int) -> dict[Value, Value]:
-        names = {c: self.values.fresh(f"{c.name}_tile") for c in self._states(level)}
-        return {c: Value(name, c.axes, c.kind, c.value, carry=True) for c, name in names.items()}
-
     def _sized(self, level: int, axes: tuple[str, ...], near: set[Value], lane: str | None) -> dict[str, int]:
         """How large the tiles are: all of an axis that is not tiled, of the others what the caches have room for."""
         mine = self._of(level)
-        states = [c for c in self.carries if any(v.place is c for v in mine)]
-        states += [v.place for v in mine if v.place is not None and v.place not in states]
+        states = self._states(level)
         extents = dict.fromkeys(axes, 1)
         across = any(lane in v.over for v in mine)
         if lane in extents:
