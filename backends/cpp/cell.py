@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ssmc.backends.cpp.access import Access, Array
-from ssmc.backends.cpp.keeping import compute_again, kept_in_rows
+from ssmc.backends.cpp.keeping import compute_again, kept_in_rows, over_tiles
 from ssmc.backends.cpp.matrices import Layout, layout_of, lines
 from ssmc.backends.cpp.nests import Nest, nests_of, pointwise
 from ssmc.backends.cpp.point import VECTOR, Code, Env, Index, Point
 from ssmc.backends.cpp.registers import around, enter, held_carries, leave
 from ssmc.backends.cpp.rows import Rows
 from ssmc.backends.cpp.schedule import Schedule
-from ssmc.backends.cpp.texts import SCALAR, atom, enclosed, identity, indented, number_of, times, told
+from ssmc.backends.cpp.texts import SCALAR, atom, enclosed, indented, number_of, times, told
 from ssmc.backends.cpp.tiles import CHUNK, Tiles
 from ssmc.backends.cpp.value import BEGUN, Group, NotPrintable, Value
 from ssmc.backends.cpp.values import Pass
@@ -287,7 +287,7 @@ class Cell(Access):
                     sweeps += self._fill(c, c.value)
                 sweeps += self._sweep(v.groups[number], self.nests[number])
             if tiles is not None:
-                inner += self._over_tiles(tiles, sweeps)
+                inner += over_tiles(self, tiles, sweeps)
             else:
                 inner += sweeps
             self.tiles = None
@@ -345,21 +345,6 @@ class Cell(Access):
         head = "for (i64 t = stop - 1; t >= start; t--) {" if reverse else "for (i64 t = start; t < stop; t++) {"
         changed = {c for v in group.values for c in (v.place, v.total) if c is not None}
         return around(self, held, [head, *indented(inner), "}"], changed)
-
-    def _over_tiles(self, tiles: Tiles, sweeps: list[str]) -> list[str]:
-        """Sweeps in the loops over tiles; what is added up over the tiles begins with nothing."""
-        out: list[str] = []
-        for v in tiles.sums:
-            a = self.array_of(v)
-            start = identity(v.op, v.kind)
-            start = f"splat({start})" if v in self.typed else start
-            count = self._count(v, a)
-            out.append(f"for (i64 i = 0; i < {count}; i++) {self.printer.identifier(v.name)}[i] = {start};")
-        outer = [a for a in tiles.extents if a != tiles.lane]
-        outer += [a for a in tiles.extents if a == tiles.lane]
-        for axis in reversed(outer):
-            sweeps = enclosed(self.tile_head(axis), sweeps)
-        return [*out, *sweeps]
 
     def gathered(self, v: Value, code: Code, env: Env) -> str:
         """A tile's part of a sum over tiles."""

@@ -6,6 +6,8 @@ import copy
 from typing import TYPE_CHECKING
 
 from ssmc.backends.cpp.nests import Nest, cheap, pointwise
+from ssmc.backends.cpp.texts import enclosed, identity
+from ssmc.backends.cpp.tiles import Tiles
 from ssmc.backends.cpp.value import Group, Value
 from ssmc.backends.cpp.values import Pass
 
@@ -57,3 +59,19 @@ def kept_in_rows(cell: Cell) -> dict[Value, Value]:
         if groups <= {v.group} and not any(c in x.reads for x in cell._others()):
             found[c] = v
     return found
+
+
+def over_tiles(cell: Cell, tiles: Tiles, sweeps: list[str]) -> list[str]:
+    """Sweeps in the loops over tiles; what is added up over the tiles begins with nothing."""
+    out: list[str] = []
+    for v in tiles.sums:
+        a = cell.array_of(v)
+        start = identity(v.op, v.kind)
+        start = f"splat({start})" if v in cell.typed else start
+        count = cell._count(v, a)
+        out.append(f"for (i64 i = 0; i < {count}; i++) {cell.printer.identifier(v.name)}[i] = {start};")
+    outer = [a for a in tiles.extents if a != tiles.lane]
+    outer += [a for a in tiles.extents if a == tiles.lane]
+    for axis in reversed(outer):
+        sweeps = enclosed(cell.tile_head(axis), sweeps)
+    return [*out, *sweeps]
