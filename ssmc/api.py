@@ -343,7 +343,7 @@ class Compiled:
         from ssmc.plan.choose import choose
 
         batch, length = _count("batch", batch, 1), _count("length", length, 0)
-        chunk = 0 if isinstance(machine, str) else self.scheduling.chunk(_sizes(sizes) or {})
+        chunk = 0 if isinstance(machine, str) else self.scheduling.chunk(_sizes(sizes) or {}, machine.cores)
         with COMPILING:
             return choose(
                 self._windowed(sizes).analysis, form=form or "auto", sizes=_sizes(sizes), batch=batch, length=length,

@@ -44,13 +44,17 @@ class Account:
     loops: tuple[str, ...]
     sequential: bool  # there is a recurrence
     cells_in_order: bool  # a cell has many steps; else each has one, or a few
+    rows: int = 1  # of the batch, that a cell takes at once
+    chunks: bool = False  # whether a cell has one chunk of the steps
     tiles: tuple[tuple[tuple[str, int], ...], ...] = ()  # of large states, that the steps of a chunk run for
     legal: Legal | None = None
 
     def lines(self) -> list[tuple[str, str]]:
         """(what, how) for a person."""
-        shared = f"batch{''.join(f', {a}' for a in self.grid)}"
-        count = f": {self.cells} cell{'s' if self.cells != 1 else ''} a sequence" if self.cells is not None else ""
+        rows = f" in blocks of {self.rows}" if self.rows > 1 else ""
+        shared = f"batch{rows}{', chunks' if self.chunks else ''}{''.join(f', {a}' for a in self.grid)}"
+        each = "a block" if self.rows > 1 else "a sequence"
+        count = f": {self.cells} cell{'s' if self.cells != 1 else ''} {each}" if self.cells is not None else ""
         if not self.cells_in_order:
             return [("threads", "batch, time"), ("loops", ", ".join(self.loops) or "none")]
         out = [("threads", shared + count)]
@@ -76,7 +80,8 @@ class Account:
         """For a program."""
         return {
             "pass": self.number, "title": self.title, "recurrence": self.sequential, "threads": list(self.grid),
-            "lanes": self.lane, "vectors": self.vectors, "cells": self.cells,
+            "lanes": self.lane, "vectors": self.vectors, "cells": self.cells, "rows": self.rows,
+            "chunks_apart": self.chunks,
             "registers": {h.name: h.vectors for h in self.states if h.registers},
             "in_cache": {h.name: h.vectors for h in self.states if not h.registers},
             "tiles": [dict(tile) for tile in self.tiles], "chunk": self.chunk, "loops": list(self.loops),
@@ -124,5 +129,5 @@ def account(
     return Account(
         number, title, s.words(), s.grid, s.lane, s.vectors, cells, tuple(held(*x) for x in carries.items()),
         CHUNK if tiles and not values.cut else values.p.loop.block, tuple(loops), values.sequential,
-        values.sequential or values.at_once, tuple(extents), legal,
+        values.sequential or values.at_once, s.batch, s.chunks, tuple(extents), legal,
     )  # fmt: skip

@@ -1,9 +1,9 @@
 """Schedules that `ssmc bench --tune` found to be the quickest, kept in the user's folder for data.
 
-    tuned/<name>-<key>.json     the key: what the spec says, its sizes, the processor, the compiler
+    tuned/<name>-<key>.json     the key: what the spec says, its sizes, threads, the processor, the compiler
 
 A file is for people to read too. One that is damaged is told by `ssmc doctor`, and not used; nor is one for another
-compiler, which may make something else quickest.
+compiler or another number of threads, for which something else may be quickest.
 """
 
 from __future__ import annotations
@@ -53,29 +53,27 @@ class Tuned:
         """What it is, in a line."""
         sizes = ", ".join(f"{a} = {s}" for a, s in self.sizes)
         gains = ", ".join(f"{what} {before / after:.2f} x" for what, before, after in self.seconds)
-        at = f"batch {self.batch}, length {self.length}"
+        at = f"batch {self.batch}, length {self.length}, {self.threads} thread{'s' if self.threads != 1 else ''}"
         return f"{self.name}{f' ({sizes})' if sizes else ''}, tuned on {self.day} at {at}: {gains}"
 
 
-def tuned(spec: str, sizes: Mapping[str, int]) -> Wishes | None:
-    """What was found for a spec at these sizes, on this machine with this compiler."""
-    found = entry(spec, sizes)
-    return found.wishes if found is not None else None
-
-
-def entry(spec: str, sizes: Mapping[str, int]) -> Tuned | None:
-    file = file_of(spec, sizes)
+def tuned(spec: str, sizes: Mapping[str, int], threads: int) -> Wishes | None:
+    """What was found for a spec at these sizes and so many threads, on this machine with this compiler."""
+    file = file_of(spec, sizes, threads)
     try:
         stamp = file.stat().st_mtime_ns
     except OSError:
         return None
     found = _at(file, stamp)
-    return found if isinstance(found, Tuned) and found.spec == spec and dict(found.sizes) == dict(sizes) else None
+    if not isinstance(found, Tuned):
+        return None
+    asked = (spec, dict(sizes), threads)
+    return found.wishes if (found.spec, dict(found.sizes), found.threads) == asked else None
 
 
 def keep(found: Tuned) -> Path:
     """Write it down, in the place of what was there for the same. Raises SpecError where the system refuses."""
-    file = file_of(found.spec, dict(found.sizes))
+    file = file_of(found.spec, dict(found.sizes), found.threads)
     data = {
         "format": FORMAT, "spec": found.spec, "sizes": dict(found.sizes), "batch": found.batch,
         "length": found.length, "threads": found.threads, "compiler": toolchain().version,
@@ -86,11 +84,14 @@ def keep(found: Tuned) -> Path:
     return file
 
 
-def forget(spec: str, sizes: Mapping[str, int] | None = None) -> int:
-    """Remove what was found for a spec: at these sizes, or at any, and for any compiler. How many there were."""
+def forget(spec: str, sizes: Mapping[str, int] | None = None, threads: int | None = None) -> int:
+    """Remove what was found for a spec: at these sizes or at any, for so many threads or any, and for any compiler. How
+    many there were."""
     count = 0
     for file, found in everything():
-        if isinstance(found, Tuned) and found.spec == spec and (sizes is None or dict(found.sizes) == dict(sizes)):
+        if not isinstance(found, Tuned) or found.spec != spec:
+            continue
+        if (sizes is None or dict(found.sizes) == dict(sizes)) and threads in (None, found.threads):
             file.unlink(missing_ok=True)
             count += 1
     return count
@@ -110,9 +111,9 @@ def everything() -> Iterator[tuple[Path, Tuned | str]]:
             continue
 
 
-def file_of(spec: str, sizes: Mapping[str, int]) -> Path:
+def file_of(spec: str, sizes: Mapping[str, int], threads: int) -> Path:
     tools = toolchain()
-    parts = [spec, repr(sorted(sizes.items())), tools.machine, tools.version]
+    parts = [spec, repr(sorted(sizes.items())), str(threads), tools.machine, tools.version]
     name = spec.partition("@")[0]
     return data_folder() / FOLDER / f"{name}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:20]}.json"
 
@@ -145,4 +146,5 @@ def _read(data: Mapping[str, Any]) -> Tuned:
         str(data["spec"]), tuple((str(a), int(s)) for a, s in data["sizes"].items()), **numbers,
         wishes=wishes_of(data["schedule"]), seconds=seconds, measured=measured,
     )  # fmt: skip
-    return replace(made, wishes=replace(made.wishes, why=f"tuned on {made.day} (`ssmc bench --tune`)"))
+    # another form has other passes
+    return replace(made, wishes=replace(made.wishes, soft=True, why=f"tuned on {made.day} (`ssmc bench --tune`)"))

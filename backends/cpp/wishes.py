@@ -72,12 +72,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Wishes:
-    """All that is asked of a spec's schedules: `by_rules`, that the rules decide, whatever was tuned. `why` is told
-    beside them: who asks."""
+    """All that is asked of a spec's schedules: `by_rules`, that the rules decide, whatever was tuned; `soft`, that
+    what cannot be had is left out without a word. `why` is told beside them: who asks."""
 
     parts: tuple[Part, ...] = ()
     chunk: int | None = None
     by_rules: bool = False
+    soft: bool = field(default=False, compare=False)
     why: str = field(default="", compare=False)
 
     def __bool__(self) -> bool:
@@ -87,7 +88,7 @@ class Wishes:
         """Those for one program; None is a program that nobody asks for, a tangent or a second derivative."""
         own = [p for p in self.parts if role in p.roles]
         # the unnamed ones need not fit a backward, which nobody who wrote them has seen
-        must = tuple(p for p in own if role == "forward" or p.roles == ("backward",))
+        must = tuple(p for p in own if not self.soft and (role == "forward" or p.roles == ("backward",)))
         return PassWishes(tuple(sorted(own, key=lambda p: (-p.number, len(p.roles)))), must)
 
     def told(self) -> Any:

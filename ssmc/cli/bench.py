@@ -101,10 +101,13 @@ def bench(
     finally:
         torch.set_num_threads(before)
     wrong = any(row.wrong for row in report.rows)
+    asked = compiled.scheduling.wishes(report.sizes)
     if as_json:
-        print_json(_as_json(compiled.name, report, threads or before, not wrong))
+        print_json(_as_json(compiled.name, report, threads or before, not wrong) | {"schedule": asked.told() or None})
     else:
         click.echo(_as_text(report))
+        if asked:
+            note(f"schedule of C++: {asked.why}")
         for text in report.left_out:
             note(f"left out: {text}")
     if wrong:

@@ -67,12 +67,15 @@ def accounts(
     from ssmc.kernel.lower import lower
 
     lanes = toolchain().lanes("float")
-    wishes = asked.wishes(sizes)
+    threads = machine.cores
+    wishes = asked.wishes(sizes, threads)
     passes: list[tuple[str, Account]] = []
 
     def add(role: str, program: Program, own: Scheduling) -> None:
         found = {a: s for a, s in sizes.items() if a in {x.name for x in program.graph.axes}}
-        printed = print_program(program, real="float", lanes=lanes, sizes=found, wishes=own.wishes(sizes).of(own.role))
+        printed = print_program(
+            program, real="float", lanes=lanes, sizes=found, wishes=own.wishes(sizes, threads).of(own.role)
+        )
         passes.extend((role, a) for a in printed.passes)
 
     try:
@@ -103,7 +106,7 @@ def backward_program(
     if refusal(analysis.graph) is not None:
         return None
     request: dict[str, Any] = {"sizes": sizes, "batch": batch, "length": length, "machine": machine}
-    chunk = asked.chunk(sizes)
+    chunk = asked.chunk(sizes, machine.cores)
     forward = choose(analysis, saves=needed(analysis.graph), chunk=chunk, **request)
     found = adjoint(analysis.graph)
     graph = written_out(found.graph, found.constants, analysis.graph)

@@ -220,7 +220,7 @@ class _Search:
             )  # fmt: skip
             where = str(tuned.keep(found))
         else:
-            tuned.forget(spec, key)
+            tuned.forget(spec, key, threads)
         return Outcome(found, where, tuple(self.trials), dict(self.question.sizes), self.left)
 
 

@@ -36,7 +36,10 @@ OPTIONS = ("--size", "K=5", "--size", "V=18", "--length", "20")
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("SSMC_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("SSMC_BACKEND", "cpp")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield tmp_path / "data"
+    torch.set_num_threads(before)
     assert not list((tmp_path / "data").glob("**/.ssmc-*")), "something is left half written"
 
 
@@ -84,9 +87,11 @@ def test_the_winner_is_kept_and_used() -> None:
     assert any("backward" in schedule for schedule in verdicts)
     assert Path(told["kept"]).is_file()
 
-    explained = ssmc_("explain", "-", *OPTIONS)
+    explained = ssmc_("explain", "-", *OPTIONS, "--threads", "1")
     assert "tuned on" in explained.stdout
     assert "lanes     K" in explained.stdout
+    timed = ssmc_("bench", "-", "--backend", "cpp", "--only", "forward", "--rounds", "1", "--seconds", "0", *OPTIONS)
+    assert "schedule of C++: tuned on" in timed.stderr
     # and a call runs it
     spec = ssmc.compile(SPEC)
     assert spec.scheduling.passes(SIZES).for_pass(1).lane == "K"
@@ -125,6 +130,7 @@ def test_a_tuned_schedule_is_for_its_sizes_and_its_text() -> None:
     assert spec.scheduling.chunk(SIZES) == 7
     assert spec.scheduling.chunk({"K": 5, "V": 19}) == 0
     assert ssmc.compile(SPEC.replace("0.9", "0.8")).scheduling.chunk(SIZES) == 0
+    assert spec.scheduling.chunk(SIZES, threads=2) == 0
     # what somebody asks for goes before it
     assert ssmc.compile(SPEC, schedule="rules").scheduling.chunk(SIZES) == 0
     assert ssmc.compile(SPEC, schedule={"chunk": 9}).scheduling.chunk(SIZES) == 9
@@ -134,7 +140,7 @@ def test_another_compiler_has_another(monkeypatch: pytest.MonkeyPatch) -> None:
     made = kept()
     other = replace(toolchain.toolchain(), version="another 1.0")
     monkeypatch.setattr(tuned, "toolchain", lambda: other)
-    assert tuned.tuned(made.spec, SIZES) is None
+    assert tuned.tuned(made.spec, SIZES, 1) is None
 
 
 @pytest.mark.parametrize("sizes", [(), ("--size", "K=5", "--size", "V=18")])
@@ -151,11 +157,11 @@ def test_it_can_be_forgotten(sizes: tuple[str, ...], folder: Path) -> None:
 )
 def test_a_damaged_file_is_told_and_not_used(change: str) -> None:
     made = kept()
-    file = tuned.file_of(made.spec, SIZES)
+    file = tuned.file_of(made.spec, SIZES, 1)
     text = file.read_text()
     assert change in text
     file.write_text(text.replace(change, change.partition(":")[0] + ": -1" if ":" in change else "?"))
-    assert tuned.tuned(made.spec, SIZES) is None
+    assert tuned.tuned(made.spec, SIZES, 1) is None
     from ssmc.cli.doctor import _tuned
 
     (finding,) = _tuned()
@@ -168,7 +174,7 @@ def test_the_doctor_lists_them() -> None:
     assert _tuned() == []
     kept()
     assert [f.value for f in _tuned()] == [
-        "outer (K = 5, V = 18), tuned on 2026-01-02 at batch 1, length 20: forward 2.00 x"
+        "outer (K = 5, V = 18), tuned on 2026-01-02 at batch 1, length 20, 1 thread: forward 2.00 x"
     ]
 
 
