@@ -75,23 +75,23 @@ class AtOnce:
             def kept(value: str) -> str:
                 return cell.kept(v, point.converted_name(value, v.kind), at)
 
-            asked = [f"total = total + {query} * key[{place}];"]
-            decayed = f"key[{place}] = key[{place}] * {decay};"
-            once = [f"{element} total = {identity('sum', v.kind)};"]
+            asked = [f"part_total = part_total + {query} * part_key[{place}];"]
+            decayed = f"part_key[{place}] = part_key[{place}] * {decay};"
+            once = [f"{element} part_total = {identity('sum', v.kind)};"]
             steps = (
-                [*once, *over(asked), kept("total"), *over([decayed])]
+                [*once, *over(asked), kept("part_total"), *over([decayed])]
                 if node.late
-                else [*once, *over([f"if (i_time > i_source) {decayed}", *asked]), kept("total")]
+                else [*once, *over([f"if (i_time > i_source) {decayed}", *asked]), kept("part_total")]
             )
             first = "i_source + 1" if node.late else "i_source"
             lines = [
-                *over([f"key[{place}] = {key.text};"]),
+                *over([f"part_key[{place}] = {key.text};"]),
                 *enclosed(f"for (i64 i_time = 0; i_time < {first}; i_time++) {{", [kept(identity("sum", v.kind))]),
                 *enclosed(f"for (i64 i_time = {first}; i_time < steps; i_time++) {{", steps),
             ]
             return [
                 "Scratch rest = scratch;",
-                f"{element} *const key = rest.take<{element}>({count});",
+                f"{element} *const part_key = rest.take<{element}>({count});",
                 *enclosed("for (i64 i_source = 0; i_source < steps; i_source++) {", lines),
             ]
 
@@ -110,11 +110,11 @@ class AtOnce:
             score = point.converted(point.code(node.scores), v.kind).text
             value, decay = (there.converted(there.code(x), v.kind).text for x in (node.value, node.decay))
             last = "i_time" if node.late else "i_time + 1"
-            turn = f"total = total * {decay} + {score} * {value};"
+            turn = f"part_total = part_total * {decay} + {score} * {value};"
             lines = [
-                f"{SCALAR[v.kind]} total = {identity('sum', v.kind)};",
+                f"{SCALAR[v.kind]} part_total = {identity('sum', v.kind)};",
                 f"for (i64 i_source = 0; i_source < {last}; i_source++) {turn}",
-                cell.kept(v, point.converted_name("total", v.kind), at),
+                cell.kept(v, point.converted_name("part_total", v.kind), at),
             ]
             return enclosed("for (i64 i_time = 0; i_time < steps; i_time++) {", lines)
 

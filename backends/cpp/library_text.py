@@ -22,7 +22,7 @@ Real = Literal["float", "double"]
 # What has to be defined first stands first.
 FILES = (
     "types", "exponentials", "activations", "trigonometry", "complex", "integers", "memory", "access", "rows", "cells",
-    "linear", "products",
+    "linear", "products", "transforms",
 )  # fmt: skip
 
 OPERATORS: dict[str, tuple[str, str]] = {

@@ -31,6 +31,7 @@ from ssmc.backends.cpp.signature import Printed, Signature, Slot
 from ssmc.backends.cpp.sweeps import Sweeps
 from ssmc.backends.cpp.texts import INDENT, SCALAR, indented, product, term, times
 from ssmc.backends.cpp.tiles import split
+from ssmc.backends.cpp.transforms import Transforms
 from ssmc.backends.cpp.value import BEGUN, NotPrintable
 from ssmc.backends.cpp.values import Pass
 from ssmc.backends.cpp.wishes import RULES, Legal, PassWishes, check
@@ -105,7 +106,7 @@ def reserved(name: str) -> bool:
     return name in _words() or re.match(r"(i|n|m|part|size|cell|pass|after)_", name) is not None
 
 
-class Printer(Serial, AtOnce, Sweeps):
+class Printer(Serial, AtOnce, Transforms, Sweeps):
     def __init__(
         self,
         program: k.Program,

@@ -286,7 +286,7 @@ def parallel_axes(values: Pass) -> set[str]:
     for v in every:
         if not ends(v, readers.get(v, []), values.spare):
             bad |= set(v.over)
-        for node in n.postorder([v.special if v.special is not None else v.value]):
+        for node in _through_views(v, values):
             bad |= moves(node) if not (node in v.stands or isinstance(node, n.Reduce)) else set()
     return axes - bad
 
@@ -302,6 +302,18 @@ def ends(v: Value, readers: list[Value], lines: Collection[str]) -> bool:
     return bool(readers) and all(r.store and r.store not in lines and r.only is v for r in readers)
 
 
+def _through_views(v: Value, values: Pass) -> list[Node]:
+    """The nodes of a value's expression, and of what names in it are views of."""
+    found: dict[Node, None] = {}
+    todo = [v.special if v.special is not None else v.value]
+    while todo:
+        for node in n.postorder([todo.pop()]):
+            named = values.named.get(node.name) if isinstance(node, n.Local) and node not in found else None
+            found[node] = None
+            todo += [named] if isinstance(named, Node) else []
+    return list(found)
+
+
 def moves(node: Node) -> set[str]:
     """The axes that a node reads elsewhere than where it stands."""
     match node:
@@ -313,7 +325,7 @@ def moves(node: Node) -> set[str]:
             return {n.base_axis(row), n.base_axis(col), row, col}
         case n.Frames(axis=axis):
             return {axis}
-        case n.Reduce(over=over) | n.Scores(over=over):
+        case n.Reduce(over=over) | n.Scores(over=over) | n.Geometric(over=over) | n.FftConv(over=over):
             return {n.base_axis(a) for a in over} | {*over}
         case _:
             return set()

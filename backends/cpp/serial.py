@@ -28,6 +28,12 @@ class Serial:
         match node:
             case n.Cumulative(op=op, arg=arg, axis=axis, reverse=reverse):
                 return self._cumulative(cell, nest, v, op, arg, axis, reverse)
+            case n.Geometric():
+                return self.geometric(cell, nest, v, node)
+            case n.Moment():
+                return self.moment(cell, nest, v, node)
+            case n.FftConv():
+                return self.convolved(cell, nest, v, node)
             case n.Scores():
                 return self.scores(cell, nest, v, node)
             case n.Gather():

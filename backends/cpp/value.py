@@ -131,7 +131,7 @@ def at_once(loop: k.For) -> bool:
     roots = [s.value for s in loop.body if isinstance(s, k.Let | k.Set | k.Store)]
     return any(
         n.SOURCE in x.axes
-        or isinstance(x, n.Scores | n.Gather)
+        or isinstance(x, n.Scores | n.Gather | n.FftConv | n.Geometric | n.Moment)
         or (isinstance(x, n.Cumulative | n.Shift) and x.axis == n.TIME)
         for x in n.postorder(roots)
     )
@@ -139,9 +139,8 @@ def at_once(loop: k.For) -> bool:
 
 def serial(node: Node) -> bool:
     """Whether a node reads its operand at other indices along an axis: no lanes there."""
-    return isinstance(node, n.Cumulative | n.Solve | n.Expm | n.Shift | n.Scores | n.Gather) or (
-        isinstance(node, n.Flip) and node.axis != n.TIME
-    )
+    alone = n.Cumulative | n.Solve | n.Expm | n.Shift | n.Scores | n.Gather | n.FftConv | n.Geometric | n.Moment
+    return isinstance(node, alone) or (isinstance(node, n.Flip) and node.axis != n.TIME)
 
 
 def sums_time(node: Node) -> bool:

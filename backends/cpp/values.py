@@ -39,6 +39,7 @@ from ssmc.backends.cpp.value import (
 from ssmc.expr import nodes as n
 from ssmc.expr.nodes import Axes, Kind, Node, _holds_nodes
 from ssmc.kernel import nodes as k
+from ssmc.kernel.naming import is_number
 from ssmc.source import Span
 
 
@@ -82,8 +83,10 @@ class Pass(Lines, Products):
         self.earlier: dict[Node, Value] = {}  # what states were one step before, where later sweeps read it
         self.promoted: dict[Node, tuple[n.Load, Value]] = {}  # sequences made here that lines delay
         carries = [c for c in p.loop.carries if n.LAG not in c.target.axes]
-        self.at_once = not step and at_once(p.loop)
-        self.sequential = not self.at_once and (bool(carries) or any(isinstance(s, k.For) for s in p.loop.body))
+        steps = bool(carries) or any(isinstance(s, k.For) for s in p.loop.body)
+        begun = {b.name for b in program.buffers if b.role in BEGUN}
+        self.at_once = not step and (at_once(p.loop) or (not steps and any(uses(s) & begun for s in p.loop.body)))
+        self.sequential = not self.at_once and steps
         self._collect()
 
     @property
@@ -548,7 +551,7 @@ class Pass(Lines, Products):
                 self._needs(v, halo)
             case n.Tail():
                 self._line(v, node)
-            case n.Prefix() | n.FftConv() | n.Geometric() | n.Moment() | n.Append() | n.Start():
+            case n.Prefix() | n.Append() | n.Start():
                 raise NotPrintable(type(node).__name__)
             case n.Table() | n.Draw():
                 raise NotPrintable(type(node).__name__)
@@ -566,7 +569,7 @@ class Pass(Lines, Products):
                         self._needs(v, x)
 
     def _arrays(self, v: Value, node: Node) -> None:
-        if isinstance(node, n.Const) or (self._view(node) and not isinstance(node, n.Rename | n.Pick)):
+        if is_number(node) or (self._view(node) and not isinstance(node, n.Rename | n.Pick)):
             self._needs(v, node)
         else:
             self._stand(v, node, self._value(f"{v.name}_arg", node, v.span))

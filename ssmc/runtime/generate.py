@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ssmc.runtime.program import Program
 
 BACKENDS = ("torch", "cpp")
-IN_CPP = ("recurrent", "scan", "chunked")  # the forms that C++ has code for
 Form = str | Mapping[str, str] | None
 
 
@@ -236,14 +235,14 @@ def generate(
 def backend_of(route: Route, target: str) -> str:
     """What runs a call: what it asks for; else generated C++ on a CPU with a compiler, and PyTorch anywhere else.
 
-    Forms that C++ has no code for are PyTorch's. The environment variable SSMC_BACKEND takes the choice.
+    The environment variable SSMC_BACKEND takes the choice.
     """
     if route.backend is not None:
         return route.backend
     chosen = os.environ.get("SSMC_BACKEND", "")
     if chosen in BACKENDS:
         return chosen
-    if target != "cpu" or _other_form(route.form):
+    if target != "cpu":
         return "torch"
     from ssmc.backends.cpp.toolchain import available
 
@@ -260,11 +259,6 @@ def machine_of(target: str, form: Form = None, threads: int | None = None, backe
 def described(target: str, threads: int | None = None) -> str | Machine:
     """A target, or what is known of this machine where generated C++ runs on it."""
     return machine_here(threads) if target == "cpp" else target
-
-
-def _other_form(form: Form) -> bool:
-    wishes = form.values() if isinstance(form, Mapping) else [form or "auto"]
-    return any(str(wish).partition(":")[0] not in ("auto", *IN_CPP) for wish in wishes)
 
 
 def target_of(device: torch.device) -> str:

@@ -153,6 +153,25 @@ SPECS = {
         output y[V] = q · S + prev(q) · T
         output z[K] = sum[V](v*prev(T))
     """,
+    "the same at every step": """
+        axis D, N
+        input u[D], r[N]
+        param A[N], B[N], C[N], s
+        state h[D, N] = 0.1
+        state f[D] = s reverse
+        h = exp(-softplus(A))*h + B*u + 0.2*r*tanh(u)
+        f = sigmoid(s)*f + u
+        output y[D] = C · h + f
+        output z[D] = sum[N](C*prev(h)) * u
+    """,
+    "what is read has axes of its own": """
+        axis D, N, K
+        input u[D, N]
+        param A[D, N], W[N, K], signal[K], part_key
+        state h[D, N]
+        h = sigmoid(A)*h + u
+        output y[D, K] = sum[N](W*h) + signal*part_key
+    """,
     "a matrix and its norm": """
         axis K, V
         input q[K], k[K], v[V], g
@@ -166,7 +185,7 @@ SPECS = {
 
 SIZES = [{"D": 1, "N": 3, "K": 5, "V": 2}, {"D": 17, "N": 2, "K": 3, "V": 17}]
 # a form with the length of its chunks, and lengths around that: less than one, one, several and a part
-FORMS = {"scan:4": (1, 4, 11), "chunked:4": (1, 4, 11)}
+FORMS = {"scan:4": (1, 4, 11), "chunked:4": (1, 4, 11), "conv": (1, 11, 70)}
 
 
 @pytest.fixture(autouse=True)

@@ -145,6 +145,17 @@ SPECS = {
         h = sigmoid(x)*h + x*prev(k, 2) + 0.3*conv(k*k, w)*x
         output y[D] = sum[N](h*k*next(sin(r)))
     """,
+    # one element along an axis whose elements are computed alone
+    "one of many": """
+        axis D, N
+        input x[D, N], z[N]
+        param p[N], q[D]
+        state h[D, N]
+        h = sigmoid(z)*h + x*q
+        first = h[D = 0]
+        output y[N] = first
+        output w[N] = p*first
+    """,
     "numbers, conditions and steps": """
         axis D
         input x[D], i[D] int, go bool
