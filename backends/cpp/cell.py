@@ -139,7 +139,7 @@ class Cell(Access):
 
     def _lines(self) -> list[str]:
         v = self.values
-        self.tensors = Rows(self)
+        self.tensors = Rows(self, self.tensors)
         body = self._plain(v.held)
         for c in v.carries.values():
             body += self._fill(c, c.value)
@@ -340,7 +340,7 @@ class Cell(Access):
         for nest in nests:
             inner += self._nest_lines(nest)
         self.tensors.sweep = 0
-        inner += self._copies(group.values)
+        inner = [*self.tensors.next_chunk(self.tiles), *inner, *self._copies(group.values)]
         leave(self, held)
         head = "for (i64 t = stop - 1; t >= start; t--) {" if reverse else "for (i64 t = start; t < stop; t++) {"
         changed = {c for v in group.values for c in (v.place, v.total) if c is not None}

@@ -22,6 +22,7 @@ from ssmc.expr.nodes import Axes, Kind
 
 if TYPE_CHECKING:
     from ssmc.backends.cpp.cell import Cell
+    from ssmc.backends.cpp.tiles import Tiles
 
 STEPS = 64  # of a chunk, where the program has none
 TILE = 1 << 16  # elements of a tile, at most
@@ -43,8 +44,10 @@ class Row:
 class Rows:
     """Of one cell."""
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, before: Rows | None = None) -> None:
         self.cell, self.printer = cell, cell.printer
+        self.known = tuple(before.found.values()) if before is not None else ()  # from the first time of printing
+        self.ahead = False  # whether a sweep of this chunk fetches the rows of the next
         self.found: dict[tuple[str, str], Row] = {}
         self.fetched: dict[str, None] = {}  # addresses that the nest at hand reads first
         self.seen: set[Row] = set()  # that the chunk has read already
@@ -124,6 +127,26 @@ class Rows:
                 there = self._at(row, {**env, n.TIME: Index(later, later)})
                 self.fetched[f"prefetch(&{self.here(row)}[{there}]);"] = None
         return Code(f"load(&{self.here(row)}[{self._at(row, env)}])", 100, kind, True)
+
+    def next_chunk(self, tiles: Tiles | None) -> list[str]:
+        """At a step of a sweep over a tile: the rows that the next chunk reads there, and that this one is to write.
+
+        The sweep computes for long on what is near, and the memory has time."""
+        if self.ahead or tiles is None or tiles.lane not in tiles.extents:
+            return []
+        self.ahead = True
+        out: list[str] = []
+        for row in (row for row in self.known if row.lane == tiles.lane and not row.others):
+            time = (
+                "(t - start)" if row.written else f"(t - start {'-' if self.cell.values.reverse else '+'} {self.steps})"
+            )
+            row_at = f"{self.here(row)}[{time} * {self.here(row)}_time + "
+            ask = f"if (!{self.past(row)}) " if row.written else ""
+            for r in range(tiles.extents[row.lane] // self.printer.lanes):
+                first = self.cell.tile_at(row.lane)
+                vector = f"({first} + {r})" if r else first
+                out.append(f"{ask}prefetch(&{row_at}{vector} * LANES]);")
+        return out
 
     def written(self, tensor: str, buffer: str, axes: Axes, env: Env, text: str) -> str | None:
         row = self._row(tensor, buffer, axes, env, True)

@@ -5,6 +5,7 @@ Outputs, the state after and every gradient are those of the oracle in double pr
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -225,3 +226,17 @@ def test_small_tiles_have_arrays_of_their_own() -> None:
     )
     assert "cx<vreal> h_tile[8];" in printed.text
     assert "c_held" in printed.text
+
+
+def test_a_tile_fetches_the_rows_of_the_next_chunk() -> None:
+    """In one sweep of a chunk: what is read a chunk later, and what this one is to write."""
+    spec = ssmc.compile("ssm tried\n" + SPECS["coefficients for each element"])
+    program = lower(spec.plan(form="recurrent"))
+    text = printer.print_program(program, real="float", lanes=16, sizes={"K": 32, "V": 64}).text
+    steps = text[text.index("cx<vreal> h_tile[8];") :]
+    reads = re.search(r"prefetch\(&v_here\[\(t - start \+ \d+\) \* v_here_time \+ tile_V \* LANES\]\);", steps)
+    writes = re.search(r"if \(!y_past\) prefetch\(&y_here\[", steps)
+    assert reads is not None
+    assert writes is not None
+    assert reads.start() < writes.start() < steps.index("y_2_sum_sum")
+    assert text.count("prefetch(&v_here") == 1
