@@ -105,7 +105,7 @@ class Caller:
                 _check_shape(slot, tuple(x.shape), shape)
             held.append(x)
             words += [x.data_ptr(), *x.stride()]
-        words += [*(sizes[a] for a in self.signature.axes), batch, length, state["t"], torch.get_num_threads()]
+        words += [*(sizes.get(a, 1) for a in self.signature.axes), batch, length, state["t"], torch.get_num_threads()]
         if self.function((ctypes.c_int64 * len(words))(*words)):
             raise out_of_memory(self.name)
         return self._result(made, state["t"] + length)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ssmc.backends.cpp.nests import Nest
 from ssmc.backends.cpp.point import VECTOR, Code, Env, Index, Point
-from ssmc.backends.cpp.texts import SCALAR, atom, enclosed, identity
+from ssmc.backends.cpp.texts import SCALAR, atom, enclosed, identity, is_enclosed
 from ssmc.backends.cpp.value import Value
 
 from ssmc.expr import nodes as n
@@ -23,6 +23,8 @@ def joined(op: str, acc: str, term: str) -> str:
     match op:
         case "sum":
             return f"{acc} += {term};"
+        case "prod" | "any" | "all" if not is_enclosed(term) and not term.isidentifier():
+            return joined(op, acc, f"({term})")
         case "prod":
             return f"{acc} = {acc} * {term};"
         case "any":

@@ -110,6 +110,16 @@ SPECS = {
         h = h + sum[K](w*z) + x*u
         output y[D] = sum[N](o*h)
     """,
+    # sums, and choices between two, are factors and terms of products and of conditions over an axis
+    "products of sums": """
+        axis D, N
+        input x[D], o[N]
+        param p[N], q[D, N]
+        state h[D, N]
+        h = 0.5*h + x*p
+        output y[D] = prod[N](tanh(q*h) + 0.5) + where(all[N](h < 0.1 or q < o), 1, 2)
+        output z[N] = where(any[D](h > 0.2 and q > 0), p, o)
+    """,
     # a real beside a complex number, products that are added, and sums of which one part is read, or both
     "parts of complex sums": """
         axis D, N
@@ -329,3 +339,13 @@ def test_any_name(block: int) -> None:
     torch.testing.assert_close(both[0], both[1])
     grads = [torch.autograd.grad(sum(x.square().sum() for x in y), list(given.values())) for y in both]  # type: ignore[arg-type]
     torch.testing.assert_close(grads[0], grads[1])
+
+
+def test_an_axis_that_nothing_has() -> None:
+    """It needs no size, in a first call and in later ones."""
+    spec = ssmc.compile("ssm s\naxis D, Q\ninput x[D]\nstate h[D]\nh = 0.5*h + x\noutput y[D] = h*h")
+    x = torch.randn(2, 5, 3, dtype=torch.float64)
+    wanted = spec(x=x, backend="torch")
+    for _ in range(3):
+        torch.testing.assert_close(spec(x=x, backend="cpp"), wanted)
+        torch.testing.assert_close(spec.step(None, x=x[:, 0], backend="cpp")[0], wanted[:, 0])
