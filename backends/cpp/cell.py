@@ -19,6 +19,7 @@ from ssmc.backends.cpp.access import Access, Array
 from ssmc.backends.cpp.keeping import compute_again, kept_in_rows, over_tiles
 from ssmc.backends.cpp.matrices import Layout, layout_of, lines
 from ssmc.backends.cpp.nests import Nest, nests_of, pointwise
+from ssmc.backends.cpp.over_steps import OverSteps, over_steps, take_over_steps
 from ssmc.backends.cpp.point import VECTOR, Code, Env, Index, Point
 from ssmc.backends.cpp.registers import around, enter, held_carries, leave
 from ssmc.backends.cpp.rows import Rows
@@ -59,6 +60,7 @@ class Cell(Access):
         self.tensors = Rows(self)
         self.arrays: dict[Value, Array] = {}
         self.products: dict[Value, Layout] = {}
+        self.over_steps: dict[int, list[OverSteps]] = {}
         self.nests: list[list[Nest]] = []
         self.step = values.step
         self.depths: dict[str, str] = {}
@@ -82,6 +84,7 @@ class Cell(Access):
         """The lines of the cell's function, without its head."""
         self.typed, self.placed, self.rows = set(), set(), {}
         self.nests, self.products = [], {}
+        self.over_steps = take_over_steps(self)
         for g in self.values.groups:
             self.tiles = g.tiles
             self.products |= {v: layout for v in g.values if (layout := layout_of(self, v)) is not None}
@@ -286,6 +289,7 @@ class Cell(Access):
                 for c in v.resets.get(number, []):
                     sweeps += self._fill(c, c.value)
                 sweeps += self._sweep(v.groups[number], self.nests[number])
+                sweeps += [line for x in self.over_steps.get(number, []) for line in over_steps(self, x)]
             if tiles is not None:
                 inner += over_tiles(self, tiles, sweeps)
             else:
@@ -318,7 +322,7 @@ class Cell(Access):
         """Whether steps are done in chunks because something happens between them."""
         v = self.values
         several = len([g for g in v.groups if g.values]) > 1
-        return bool(several or v.starts or v.resets or v.after) or self._reads_begun()
+        return bool(several or v.starts or v.resets or v.after or self.over_steps) or self._reads_begun()
 
     def backwards(self) -> bool:
         """Whether chunks run from the last to the first."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ssmc.backends.cpp.nests import Nest
 from ssmc.backends.cpp.point import Env, Index
 from ssmc.backends.cpp.products import Product
-from ssmc.backends.cpp.texts import enclosed, product, told
+from ssmc.backends.cpp.texts import enclosed, product, told, without_zeros
 from ssmc.backends.cpp.value import Value
 
 from ssmc.expr import nodes as n
@@ -36,11 +36,11 @@ class Layout:
 def layout_of(cell: Cell, v: Value) -> Layout | None:
     """How a cell computes a product, where it has several rows for it."""
     p = v.product
-    if p is None or v.total is not None or set(v.over) & set(cell.schedule.grid):
+    if p is None or cell.tiles is not None or v.total is not None or set(v.over) & set(cell.schedule.grid):
         return None
     order = cell.array_of(v).order
     matrix = {a for a in p.places if not cell.narrowed(a)}
-    if not order or order[-1] not in matrix or order[-1] in p.moved or order[-1] in cell.schedule.grid:
+    if not order or order[-1] not in matrix or order[-1] in p.row.moved or order[-1] in cell.schedule.grid:
         return None
     column = order[-1]
     rows = [a for a in order if a not in matrix]
@@ -63,8 +63,8 @@ def lines(cell: Cell, nest: Nest, layout: Layout) -> list[str]:
     start = {n.BATCH: Index("0", "b"), n.TIME: Index("0", "t")}
     env |= {layout.rows: start.get(layout.rows, zero), layout.inner: zero}
     env[layout.column] = Index("0", "0", True, "", "0")
-    inside = {**env, **{p.moved[a]: i for a, i in env.items() if a in p.moved}}
-    row, row_of = _row(cell, v.stands[p.core], inside)
+    inside = {**env, **{p.row.moved[a]: i for a, i in env.items() if a in p.row.moved}}
+    row, row_of = _row(cell, v.stands[p.row.core], inside)
     matrix, step = cell.printer.matrix(p, (*(a for a in p.places if a not in (layout.inner, layout.column)),
                                            layout.inner, layout.column), env)  # fmt: skip
     out, out_row = _result(cell, v, env, layout.rows)
@@ -72,7 +72,7 @@ def lines(cell: Cell, nest: Nest, layout: Layout) -> list[str]:
     added = " + ".join(env[a].whole for a in layout.added)
     call = ", ".join((
         count, cell.size(layout.inner), str(cell.vectors(layout.column)),
-        row, row_of[p.moved[layout.rows]], row_of[p.moved[layout.inner]],
+        row, row_of[p.row.moved[layout.rows]], row_of[p.row.moved[layout.inner]],
         matrix, step, out, out_row, f"{added} > 0" if added else "false",
     ))  # fmt: skip
     body = [told(f"products({call});", v)]
@@ -102,4 +102,5 @@ def _result(cell: Cell, v: Value, env: Env, rows: str) -> tuple[str, str]:
 
 
 def _pointer(name: str, at: str) -> str:
+    at = without_zeros(at)
     return name if at == "0" else f"&{name}[{at}]"

@@ -36,6 +36,10 @@ def atom(text: str) -> str:
     return text if is_enclosed(text) or re.fullmatch(r"\w+(\([^()]*\))?", text) else f"({text})"
 
 
+def without_zeros(index: str) -> str:
+    return simple(index.replace(" + 0)", ")").removesuffix(" + 0"))
+
+
 def simple(text: str) -> str:
     return re.sub(r"(?<!\w)\((\w+)\)", r"\1", text)
 

@@ -15,7 +15,7 @@ from ssmc.kernel.naming import is_number
 from ssmc.source import Span
 
 if TYPE_CHECKING:
-    from ssmc.backends.cpp.products import Product
+    from ssmc.backends.cpp.products import Factor, Product
     from ssmc.backends.cpp.tiles import Tiles
 
 
@@ -52,6 +52,7 @@ class Value:
     total: Value | None = None
     serial: bool = False
     special: Node | None = None
+    outer: tuple[Factor, Factor] | None = None  # of a sum over the steps, where it is of products of two rows
     product: Product | None = None  # of its sum, where it is one with a matrix
     place: Value | None = None  # the carry whose array it takes, its next value
     crosses: bool = False  # read in another group: kept for every step of the chunk

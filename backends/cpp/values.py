@@ -332,6 +332,9 @@ class Pass(Lines, Products):
             if more is not None:
                 total = Value(f"{carry.name}_sum", carry.axes, carry.kind, more.arg, "sum", more.over, True, span=span)
                 total.total = carry
+                outer = self.outer_of(total, carry.name)
+                if outer is not None:
+                    total.outer, total.value = outer
                 self.totals.append(total)
                 self._place(total)
                 return
@@ -461,7 +464,11 @@ class Pass(Lines, Products):
     def _made(self, v: Value) -> Value:
         """A value with what it needs made before."""
         if v.product is not None:
-            self._stand(v, v.product.core, v.product.row)
+            self._stand(v, v.product.row.core, v.product.row.value)
+            return v
+        if v.outer is not None:
+            for f in v.outer:
+                self._stand(v, f.core, f.value)
             return v
         node = v.special if v.special is not None else v.value
         self._needs(v, node, root=v.special is not None)

@@ -5,6 +5,7 @@ Outputs, last states and gradients are those of the PyTorch backend.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -163,6 +164,8 @@ def test_as_the_torch_backend(
         assert _far(x, y) < NEAR[dtype], i
     if min(sizes["D"], sizes["K"]) > 1:
         assert "products(" in printed[0].split("namespace sequence")[1]
+    if name in ("dense", "two directions", "params of params") and sizes["D"] > 1:
+        assert re.search(r"products\(\d+, stop - start, ", printed[-1])  # gradients of matrices, a chunk at once
 
 
 @pytest.mark.parametrize("name", ["dense", "a matrix for each head", "two directions"])
