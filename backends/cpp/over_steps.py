@@ -69,7 +69,8 @@ def _over_steps(cell: Cell, total: Value) -> OverSteps | None:
         v = f.value
         if not v.timed or v.carry or v.serial or v.kind != "real" or n.LAG in v.axes:
             return None
-        if v.group < 0 or cell.values.groups[v.group].tiles is not None:
+        kept_before = v in cell.values.led and not v.crosses
+        if kept_before or v.group < 0 or cell.values.groups[v.group].tiles is not None:
             return None
     if cell.array_of(right.value).order[-1:] != (right.moved[column],):
         return None
