@@ -115,7 +115,10 @@ class NotInCpp(Problem):
 
     code: ClassVar[str] = "E766"
     title: ClassVar[str] = "`{name}` cannot be written as C++: {why}"
-    helps: ClassVar[tuple[str, ...]] = ("`--backend torch` has code for everything",)
+    helps: ClassVar[tuple[str, ...]] = (
+        "`--backend torch` has code for everything",
+        "the form `recurrent` is C++ for every spec but those whose `past` grows; give that axis a size",
+    )
 
 
 @dataclass(frozen=True)

@@ -558,8 +558,10 @@ class Pass(Lines, Products):
                 self._needs(v, halo)
             case n.Tail():
                 self._line(v, node)
-            case n.Prefix() | n.Append() | n.Start():
-                raise NotPrintable(type(node).__name__)
+            case n.Append() | n.Start():
+                raise NotPrintable("a past that grows")
+            case n.Prefix():
+                raise NotPrintable("a parallel prefix, of a plan that was made for another machine")
             case n.Table() | n.Draw():
                 raise NotPrintable(type(node).__name__)
             case _:
