@@ -340,10 +340,11 @@ class Cell(Access):
         held = held_carries(self, group)
         enter(self, held)
         inner: list[str] = []
-        self.tensors.sweep = -1 if reverse else 1
+        last = next(g for g in reversed(self.values.groups) if g.values)
+        self.tensors.begin(reverse, group is last)
         for nest in nests:
             inner += self._nest_lines(nest)
-        self.tensors.sweep = 0
+        self.tensors.end()
         inner = [*self.tensors.next_chunk(self.tiles), *inner, *self._copies(group.values)]
         leave(self, held)
         head = "for (i64 t = stop - 1; t >= start; t--) {" if reverse else "for (i64 t = start; t < stop; t++) {"
@@ -392,8 +393,9 @@ class Cell(Access):
             return self._reducing(nest)
 
         def body(env: Env) -> list[str]:
+            self.tensors.fetched.clear()  # of nests that fetch nothing
             lines = self._body(nest, env, {})
-            return [*self.tensors.taken(), *lines]
+            return [*self.tensors.taken(env), *lines]
 
         return self._loops(nest, body, {})
 

@@ -51,6 +51,7 @@ class Rows:
         self.found: dict[tuple[str, str], Row] = {}
         self.fetched: dict[str, None] = {}  # addresses that the nest at hand reads first
         self.seen: set[Row] = set()  # that the chunk has read already
+        self.waiting: list[Row] = []  # that the first sweeps of the next chunk read
         self.sweep = 0  # +1 or -1 in a sweep over the steps
 
     # -- which -----------------------------------------------------------------------------------------------------
@@ -122,9 +123,8 @@ class Rows:
             return None
         if row not in self.seen:
             self.seen.add(row)
-            if self.cell.schedule.wide:
-                later = f"(t - start {'+' if self.sweep > 0 else '-'} {AHEAD})"
-                there = self._at(row, {**env, n.TIME: Index(later, later)})
+            if self.cell.tiles is None:
+                there = self._at(row, self._later(env, self.sweep * AHEAD))
                 self.fetched[f"prefetch(&{self.here(row)}[{there}]);"] = None
         return Code(f"load(&{self.here(row)}[{self._at(row, env)}])", 100, kind, True)
 
@@ -147,6 +147,19 @@ class Rows:
                 vector = f"({first} + {r})" if r else first
                 out.append(f"{ask}prefetch(&{row_at}{vector} * LANES]);")
         return out
+
+    def _later(self, env: Env, steps: int) -> Env:
+        later = f"(t - start {'+' if steps > 0 else '-'} {abs(steps)})"
+        return {**env, n.TIME: Index(later, later)}
+
+    def begin(self, reverse: bool, last: bool) -> None:
+        """Begin a sweep: the last of a chunk fetches what the next chunk begins with, while it does other things."""
+        self.sweep = -1 if reverse else 1
+        fetches = last and self.cell.tiles is None and not self.cell.schedule.chunks
+        self.waiting = [row for row in self.found.values() if row in self.seen] if fetches else []
+
+    def end(self) -> None:
+        self.sweep, self.waiting, self.fetched = 0, [], {}
 
     def written(self, tensor: str, buffer: str, axes: Axes, env: Env, text: str) -> str | None:
         row = self._row(tensor, buffer, axes, env, True)
@@ -189,9 +202,13 @@ class Rows:
         self.printer.streams |= found
         return found
 
-    def taken(self) -> list[str]:
+    def taken(self, env: Env) -> list[str]:
         """What a nest fetches for later steps."""
         lines, self.fetched = list(self.fetched), {}
+        steps = -self.steps if self.waiting and self.cell.backwards() else self.steps
+        for row in [x for x in self.waiting if x.lane in env and env[x.lane].lane and not x.others]:
+            lines.append(f"prefetch_second(&{self.here(row)}[{self._at(row, self._later(env, steps))}]);")
+            self.waiting.remove(row)
         return lines
 
     # -- around the steps --------------------------------------------------------------------------------------------
