@@ -302,7 +302,9 @@ class Cell(Access):
         inner = [*self.tensors.begun(), *inner, *self.tensors.done()]
         chunks = self.chunked() or self.schedule.chunks
         if not ((chunks and self.block) or self.tensors.found):
-            return ["{", *indented(["const i64 start = 0, stop = length;", *inner]), "}"]
+            # a delay line may begin with what stands there for each chunk: here is but one
+            only = ", chunk = 0" if re.search(r"\bchunk\b", "\n".join(inner)) else ""
+            return ["{", *indented([f"const i64 start = 0, stop = length{only};", *inner]), "}"]
         block = self.tensors.steps
         bounds = f"const i64 start = chunk * {block}, stop = start + {block} < length ? start + {block} : length;"
         if self.schedule.chunks:

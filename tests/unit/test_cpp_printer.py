@@ -280,6 +280,24 @@ def test_as_the_oracle(name: str, sizes: dict[str, int], dtype: torch.dtype) -> 
             assert _far(grad, x.grad) < GRADIENTS[dtype], f"gradient of {k}"
 
 
+def test_a_backward_alone() -> None:
+    """Under torch.func nothing is saved: the backward runs the forward again, the delay line's chunks with it."""
+    spec = ssmc.compile(
+        "ssm alone\naxis D, W\ninput x[D], g[D]\nparam w[D, W]\nstate h[D]\n"
+        "h = sigmoid(g)*h + conv(x, w)\noutput y = h\n"
+    )
+    x, g, w = (torch.randn(s, dtype=torch.float64) for s in ((2, 300, 17), (2, 300, 17), (17, 3)))
+
+    def slopes(backend: str) -> Any:
+        def total(*given: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = spec(*given, backend=backend)
+            return y.square().sum()
+
+        return torch.func.grad(total, argnums=(0, 1, 2))(x, g, w)
+
+    torch.testing.assert_close(slopes("cpp"), slopes("torch"))
+
+
 @pytest.mark.parametrize("sizes", [{"D": 0, "K": 2, "N": 3}, {"D": 3, "K": 0, "N": 1}], ids=_id)
 def test_axes_of_no_length(sizes: dict[str, int]) -> None:
     (found, _, ours), (wanted, _, exact) = _both("states of different axes", sizes, torch.float64)

@@ -30,7 +30,7 @@ D, W = 3, 2
 
 @pytest.fixture(scope="module")
 def module() -> Any:
-    return ssmc.compile(SPEC).module({"D": D, "W": W}, seed=1, dtype=torch.float64, backend="torch")
+    return ssmc.compile(SPEC).module({"D": D, "W": W}, seed=1, dtype=torch.float64)
 
 
 @pytest.fixture(autouse=True)
