@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ssmc.backends.cpp.access import Access, Array
-from ssmc.backends.cpp.keeping import compute_again, kept_in_rows, over_tiles
+from ssmc.backends.cpp.keeping import axes_of_one, compute_again, kept_in_rows, over_tiles
 from ssmc.backends.cpp.matrices import Layout, layout_of, lines
 from ssmc.backends.cpp.nests import Nest, nests_of, pointwise
 from ssmc.backends.cpp.over_steps import OverSteps, over_steps, take_over_steps
@@ -72,7 +72,7 @@ class Cell(Access):
         self.filling: Value | None = None
         tiled = [g.tiles for g in values.groups if g.tiles]
         self.near = {v: t for t in tiled for v in t.near}
-        self.ones = self._axes_of_one()
+        self.ones = axes_of_one(self)
         self.updates = {v.place: v for g in values.groups for v in g.values if v.place is not None}
         self.partials: dict[str, Value] = {}  # parts of what several cells add to, by name
         self.totalled = {v.total for v in values.totals if v.total is not None}
@@ -103,16 +103,6 @@ class Cell(Access):
                 self.typed.add(v)
         self.frame = Frame()
         return self._lines()
-
-    def _axes_of_one(self) -> frozenset[str]:
-        """Axes of one element: no loops over them."""
-        v = self.values
-        carried = [*v.carries.values(), *(c for cs in v.resets.values() for c in cs)]
-        every = [*(x for g in v.groups for x in g.values), *carried, *self._others()]
-        nodes = n.postorder([x.special if x.special is not None else x.value for x in every])
-        axes = {a for x in every for a in (*x.axes, *x.over)} | {a for x in nodes for a in x.axes}
-        special = (n.BATCH, n.TIME, n.LAG, self.schedule.lane)
-        return frozenset(a for a in axes if a not in special and self.printer.size(a) == "1")
 
     def _others(self) -> list[Value]:
         """Values outside the sweeps."""

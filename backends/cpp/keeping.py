@@ -11,6 +11,8 @@ from ssmc.backends.cpp.tiles import Tiles
 from ssmc.backends.cpp.value import Group, Value
 from ssmc.backends.cpp.values import Pass
 
+from ssmc.expr import nodes as n
+
 if TYPE_CHECKING:
     from ssmc.backends.cpp.cell import Cell
 
@@ -75,3 +77,14 @@ def over_tiles(cell: Cell, tiles: Tiles, sweeps: list[str]) -> list[str]:
     for axis in reversed(outer):
         sweeps = enclosed(cell.tile_head(axis), sweeps)
     return [*out, *sweeps]
+
+
+def axes_of_one(cell: Cell) -> frozenset[str]:
+    """Axes of one element: no loops over them."""
+    v = cell.values
+    carried = [*v.carries.values(), *(c for cs in v.resets.values() for c in cs)]
+    every = [*(x for g in v.groups for x in g.values), *carried, *cell._others()]
+    nodes = n.postorder([x.special if x.special is not None else x.value for x in every])
+    axes = {a for x in every for a in (*x.axes, *x.over)} | {a for x in nodes for a in x.axes}
+    special = (n.BATCH, n.TIME, n.LAG, cell.schedule.lane)
+    return frozenset(a for a in axes if a not in special and cell.printer.size(a) == "1")

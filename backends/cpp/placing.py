@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssmc.backends.cpp.value import AFTER, Value
+from ssmc.backends.cpp.value import AFTER, Value, makes, uses
 
 from ssmc.expr import nodes as n
+from ssmc.kernel import nodes as k
 
 if TYPE_CHECKING:
     from ssmc.backends.cpp.values import Pass
@@ -82,3 +83,17 @@ def follow(of: Pass) -> None:
 
 def _recurrent(v: Value) -> bool:
     return any(r.carry for r in v.reads)
+
+
+def in_order(body: tuple[k.Statement, ...], reverse: bool) -> list[k.Statement]:
+    """Loops in the other direction first, with what they need: the pass's own then takes what reads either."""
+    made = {name: s for s in body for name in makes(s)}
+    first: set[int] = set()
+    todo: list[k.Statement] = [s for s in body if isinstance(s, k.For) and s.reverse != reverse]
+    while todo:
+        s = todo.pop()
+        if id(s) in first:
+            continue
+        first.add(id(s))
+        todo += [made[name] for name in uses(s) if name in made and made[name] is not s]
+    return [s for s in body if id(s) in first] + [s for s in body if id(s) not in first]

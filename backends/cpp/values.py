@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from ssmc.backends.cpp.lines import Lines
 from ssmc.backends.cpp.parts import part_of_sum, without_imaginary_part
-from ssmc.backends.cpp.placing import follow, join_totals, sink
+from ssmc.backends.cpp.placing import follow, in_order, join_totals, sink
 from ssmc.backends.cpp.products import Products
 from ssmc.backends.cpp.value import (
     AFTER,
@@ -28,7 +28,6 @@ from ssmc.backends.cpp.value import (
     at_once,
     label,
     logsumexp,
-    makes,
     serial,
     sums_time,
     uses,
@@ -116,7 +115,7 @@ class Pass(Lines, Products):
             for s in loop.body
             if isinstance(s, k.Set) and s.target.name in self.lines and isinstance(s.value, n.Tail)
         }
-        for s in self._in_order(loop.body):
+        for s in in_order(loop.body, self.reverse):
             self._statement(s, inside=False)
         for f in self.p.final:
             self._apart(self.final, AFTER, self._stored(f.buffer, f.value, f.span, AFTER))
@@ -173,19 +172,6 @@ class Pass(Lines, Products):
     def _reads_carry(self, node: Node) -> bool:
         found = [self.named.get(x.name) for x in n.postorder([node]) if isinstance(x, n.Local)]
         return any(x.carry if isinstance(x, Value) else x is not None and self._reads_carry(x) for x in found)
-
-    def _in_order(self, body: tuple[k.Statement, ...]) -> list[k.Statement]:
-        """Loops in the other direction first, with what they need: the pass's own then takes what reads either."""
-        made = {name: s for s in body for name in makes(s)}
-        first: set[int] = set()
-        todo: list[k.Statement] = [s for s in body if isinstance(s, k.For) and s.reverse != self.reverse]
-        while todo:
-            s = todo.pop()
-            if id(s) in first:
-                continue
-            first.add(id(s))
-            todo += [made[name] for name in uses(s) if name in made and made[name] is not s]
-        return [s for s in body if id(s) in first] + [s for s in body if id(s) not in first]
 
     def _statement(self, s: k.Statement, inside: bool) -> None:
         match s:
