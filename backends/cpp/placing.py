@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from ssmc.backends.cpp.value import AFTER, Value, makes, uses
 
 from ssmc.expr import nodes as n
+from ssmc.expr.arena import Arena
+from ssmc.expr.nodes import Node
 from ssmc.kernel import nodes as k
 
 if TYPE_CHECKING:
@@ -97,3 +99,18 @@ def in_order(body: tuple[k.Statement, ...], reverse: bool) -> list[k.Statement]:
         first.add(id(s))
         todo += [made[name] for name in uses(s) if name in made and made[name] is not s]
     return [s for s in body if id(s) in first] + [s for s in body if id(s) not in first]
+
+
+def unturned(node: Node, arena: Arena) -> Node | None:
+    """What is summed over the steps of a chunk, in the order of time, where all of it stands the other way round; None
+    where only a part does."""
+    if n.TIME not in node.axes:
+        return node
+    match node:
+        case n.Flip(arg=arg, axis=n.TIME):
+            return arg
+        case n.Map(op=op, args=args):
+            turned = [unturned(x, arena) for x in args]
+            return None if any(x is None for x in turned) else arena.map(op, *(x for x in turned if x is not None))
+        case _:
+            return None

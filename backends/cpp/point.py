@@ -134,6 +134,8 @@ class Point:
                 i = self.scalar(axis)
                 size = self.cell.lag(arg) if axis == n.LAG else self.cell.size(axis)
                 at = f"{size} - 1 - {_group(i.whole)}"
+                if axis == n.TIME and self.of.sequential:  # of a chunk
+                    at = f"start + stop - 1 - {_group(i.whole)}"
                 return self.moved({**self.env, axis: Index(at, at)}).code(arg)
             case n.Lag(steps=steps):
                 earlier = self.of.chunk_lag(node)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from ssmc.backends.cpp.lines import Lines
 from ssmc.backends.cpp.parts import part_of_sum, without_imaginary_part
-from ssmc.backends.cpp.placing import follow, in_order, join_totals, sink
+from ssmc.backends.cpp.placing import follow, in_order, join_totals, sink, unturned
 from ssmc.backends.cpp.products import Products
 from ssmc.backends.cpp.value import (
     AFTER,
@@ -316,7 +316,8 @@ class Pass(Lines, Products):
                 return
             more = None if self.at_once else added(target, value)
             if more is not None:
-                total = Value(f"{carry.name}_sum", carry.axes, carry.kind, more.arg, "sum", more.over, True, span=span)
+                terms = unturned(more.arg, self.arena) or more.arg
+                total = Value(f"{carry.name}_sum", carry.axes, carry.kind, terms, "sum", more.over, True, span=span)
                 total.total = carry
                 outer = self.outer_of(total, carry.name)
                 if outer is not None:

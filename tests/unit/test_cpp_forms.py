@@ -97,6 +97,15 @@ SPECS = {
         h = exp(-softplus(p))*exp(1j*o)*h + x
         output y[D] = 2*real(sum[N](c*h))
     """,
+    # gradients of params are sums over the steps of what the chunked form has the other way round
+    "projections around": """
+        axis K, V, D
+        input x[D], v[V], q[K]
+        param W[K, D], O[D, V], g
+        state S[K, V]
+        S = sigmoid(g)*S + (W @ x)*v
+        output y[D] = O @ (q @ S)
+    """,
     "one after the other": """
         axis D
         axis W = 3
