@@ -343,7 +343,8 @@ class Compiled:
         from ssmc.plan.choose import choose
 
         batch, length = _count("batch", batch, 1), _count("length", length, 0)
-        chunk = 0 if isinstance(machine, str) else self.scheduling.chunk(_sizes(sizes) or {}, machine.cores)
+        cores = getattr(machine, "cores", None)  # of a description; of a name, or what is none, choose tells
+        chunk = 0 if cores is None else self.scheduling.chunk(_sizes(sizes) or {}, cores)
         with COMPILING:
             return choose(
                 self._windowed(sizes).analysis, form=form or "auto", sizes=_sizes(sizes), batch=batch, length=length,

@@ -19,6 +19,16 @@ os.environ["SSMC_DATA_DIR"] = _DATA.name
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(autouse=True)
+def _compiled_soon(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests of generated C++ run it once: optimising it takes three times as long as compiling it.
+
+    Slow tests, modules with `OPTIMISED = True` and runs with $SSMC_CXXFLAGS get what users get, or what was asked for.
+    """
+    if request.node.get_closest_marker("slow") is None and not getattr(request.module, "OPTIMISED", False):
+        monkeypatch.setenv("SSMC_CXXFLAGS", os.environ.get("SSMC_CXXFLAGS", "-O1"))
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The top of the project."""

@@ -7,23 +7,25 @@ the caller's own reference.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
+from weakref import ref
 
 if TYPE_CHECKING:
     from ssmc.api import Compiled
 
-_KNOWN: WeakValueDictionary[str, Compiled] = WeakValueDictionary()
+# All that have a key: the one that came last may go before the others do.
+_KNOWN: dict[str, list[ref[Compiled]]] = {}
 _KEPT: dict[str, Compiled] = {}
 
 
 def enter(key: str, compiled: Compiled) -> None:
     """From now on `compiled` is what `key` means; two of one key say the same."""
-    _KNOWN[key] = compiled
+    _KNOWN[key] = [*(x for x in _KNOWN.get(key, ()) if x() is not None), ref(compiled)]
 
 
 def spec_of(key: str) -> Compiled:
     """The spec of a key, kept from now on. LookupError where this process has not read it."""
-    found = _KEPT.get(key) or _KNOWN.get(key)
+    alive = [x() for x in _KNOWN.get(key, ())]
+    found = _KEPT.get(key) or next((x for x in reversed(alive) if x is not None), None)
     if found is None:
         name = key.partition("@")[0]
         raise LookupError(f"the graph was traced with the spec `{name}` ({key}): load it first, with `ssmc.load`")

@@ -20,6 +20,7 @@ from tests.unit.cpp_driver import BUILDS, COMPILER, POWERS, Build, Driver, compi
 
 Array = Any
 
+OPTIMISED = True  # what the compiler makes of it is what is tested
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
 
 # The bound in units in the last place, of the vector's and of the number's code alike.

@@ -19,6 +19,7 @@ from tests.unit.cpp_driver import BUILDS, COMPILER, FLAGS, Build, compiled, func
 
 Array = Any
 
+OPTIMISED = True  # what the compiler makes of it is what is tested
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
 
 # What is in memory: its C++ type, and numpy's; half precisions as their bits.

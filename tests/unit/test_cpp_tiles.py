@@ -239,4 +239,5 @@ def test_a_tile_fetches_the_rows_of_the_next_chunk() -> None:
     assert reads is not None
     assert writes is not None
     assert reads.start() < writes.start() < steps.index("y_2_sum_sum")
-    assert text.count("prefetch(&v_here") == 1
+    # once in the sweep over the tiles: what comes before it has a fetch of its own, a few steps ahead
+    assert len(re.findall(r"prefetch\(&v_here[^;]*tile_V", text)) == 1

@@ -197,6 +197,21 @@ def test_a_graph_outlives_its_spec() -> None:
         registry.spec_of("elsewhere@0000")
 
 
+def test_the_spec_of_a_trace_is_any_that_says_the_same() -> None:
+    """The one that was read last may be gone: the graph's caller holds another."""
+    import gc
+
+    from ssmc.runtime import registry
+
+    text = "ssm twice\n    axis D\n    input x[D]\n    state h[D]\n    h = 0.25*h + x\n    output y[D] = h"
+    first, last = ssmc.compile(text), ssmc.compile(text)
+    (key,) = [k for k in registry._KNOWN if k.startswith("twice@")]
+    assert first is not last
+    del last
+    gc.collect()
+    assert registry.spec_of(key) is first
+
+
 class _Plain(torch.nn.Module):
     def __init__(self, spec: Any) -> None:
         super().__init__()
